@@ -1,0 +1,1 @@
+"""A gocryptfs-compatible encrypted filesystem, native to FUSE and Python."""

@@ -1,0 +1,1 @@
+"""Bytes to bytes: secrets, key derivation, content and name ciphers. No files, clock, async or logging."""

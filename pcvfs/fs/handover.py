@@ -1,0 +1,170 @@
+"""What passes between the process that asks for a mount and the process that serves it.
+
+One socket pair. Down: a JSON line (options, kind of key, sizes), then the secret as raw bytes, never part of the JSON
+and never in argv or the environment. Up: one JSON line, "ready" or the error that the asker raises again.
+
+Concurrency: none; both ends block.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pcvfs import errors
+from pcvfs.crypto.aead import CipherKind
+from pcvfs.crypto.secret import Secret
+from pcvfs.errors import ExitCode, InternalError, MountError, PcvfsError
+from pcvfs.format.keys import CreateOptions
+from pcvfs.fs.options import MountOptions
+
+_LINE_MAX: Final = 1 << 20
+_CREATE_FLAGS: Final = ("plaintext_names", "deterministic_names", "long_name_max", "hkdf", "raw64")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PasswordKey:
+    """Unlock with the password of the volume's config.
+
+    Attributes:
+        password: exact bytes; the caller wipes it.
+        config_path: a config kept elsewhere than in the cipherdir.
+    """
+
+    password: Secret
+    config_path: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MasterKey:
+    """Unlock without a config.
+
+    Attributes:
+        master_key: 32 bytes; the caller wipes it.
+        options: the format of the volume, which the config would have told.
+    """
+
+    master_key: Secret
+    options: CreateOptions
+
+
+Key = PasswordKey | MasterKey
+
+
+@dataclass(frozen=True, slots=True)
+class LogTarget:
+    """Where a mount process logs.
+
+    Attributes:
+        kind: "stderr" of the asker, "syslog", or "file".
+        path: of the file.
+    """
+
+    kind: str = "stderr"
+    path: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A mount to be made."""
+
+    options: MountOptions
+    key: Key
+    log: LogTarget
+    is_detached: bool  # becomes a session of its own, without our terminal
+
+
+def send_order(sock: socket.socket, order: Order) -> None:
+    """Asker's side."""
+    key = order.key
+    secret = key.password if isinstance(key, PasswordKey) else key.master_key
+    head: dict[str, Any] = {
+        "options": order.options.to_json(),
+        "log": [order.log.kind, os.fsdecode(order.log.path)],
+        "is_detached": order.is_detached,
+        "secret_size": len(secret),
+    }
+    if isinstance(key, PasswordKey):
+        head["config_path"] = None if key.config_path is None else os.fsdecode(key.config_path)
+    else:
+        head["format"] = {name: getattr(key.options, name) for name in _CREATE_FLAGS}
+        head["format"]["cipher"] = key.options.cipher.name
+    sock.sendall(json.dumps(head).encode() + b"\n")
+    sock.sendall(secret.view())
+
+
+def receive_order(sock: socket.socket) -> Order:
+    """Mount process' side. The secret goes from the socket straight into locked memory."""
+    head = json.loads(_receive_line(sock))
+    secret = Secret(head["secret_size"])
+    view = secret.view()
+    received = 0
+    while received < len(view):
+        count = sock.recv_into(view[received:])
+        if not count:
+            raise MountError("the asking process went away")
+        received += count
+    key: Key
+    if "format" in head:
+        volume_format = dict(head["format"])
+        cipher = CipherKind[volume_format.pop("cipher")]
+        key = MasterKey(secret, CreateOptions(cipher=cipher, **volume_format))
+    else:
+        config_path = head["config_path"]
+        key = PasswordKey(secret, None if config_path is None else os.fsencode(config_path))
+    kind, path = head["log"]
+    options = MountOptions.from_json(head["options"])
+    return Order(options, key, LogTarget(kind, os.fsencode(path)), head["is_detached"])
+
+
+def send_ready(sock: socket.socket) -> None:
+    """The kernel has the mount."""
+    sock.sendall(b'{"ready": true}\n')
+
+
+def send_error(sock: socket.socket, exc: PcvfsError) -> None:
+    """The mount failed before it was ready."""
+    error = {
+        "class": type(exc).__name__,
+        "message": exc.message,
+        "hint": exc.hint,
+        "exit_code": int(exc.exit_code),
+    }
+    sock.sendall(json.dumps({"error": error}).encode() + b"\n")
+
+
+def receive_outcome(sock: socket.socket) -> None:
+    """Wait until the mount is ready.
+
+    Raises:
+        PcvfsError: the error of the mount process, of the same class.
+        MountError: the mount process died without a word.
+    """
+    line = _receive_line(sock)
+    if not line:
+        raise MountError("the mount process ended before the mount was ready")
+    outcome = json.loads(line)
+    if outcome.get("ready"):
+        return
+    error = outcome["error"]
+    cls = getattr(errors, error["class"], None)
+    if not (isinstance(cls, type) and issubclass(cls, PcvfsError)):
+        cls = InternalError
+    exc = cls(error["message"])
+    exc.hint = error["hint"]
+    exc.exit_code = ExitCode(error["exit_code"])
+    raise exc
+
+
+def _receive_line(sock: socket.socket) -> bytes:
+    """Up to and without the newline, byte by byte so as not to take what follows; empty at the end."""
+    line = bytearray()
+    while len(line) < _LINE_MAX:
+        byte = sock.recv(1)
+        if byte in (b"", b"\n"):
+            return bytes(line)
+        line += byte
+    raise InternalError("a message between mount processes is too long")

@@ -1,0 +1,204 @@
+"""The process that serves one mount: ``python -m pcvfs.fs.mount FD``, started by ``launcher``.
+
+FD is our end of the socket pair of ``handover``. The order of the steps matters: process hardening before the secret
+arrives, everything that can fail before the mount exists, and the asker is told only when the kernel has it.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import logging.handlers
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+from typing import Final
+
+import trio
+
+from pcvfs.cipherdir.lifecycle import lock_cipherdir, unlock_volume
+from pcvfs.cipherdir.volume import Volume
+from pcvfs.crypto.secret import harden_process
+from pcvfs.errors import ExitCode, InternalError, MountError, MountpointError, PcvfsError, UsageError
+from pcvfs.fs import handover
+from pcvfs.fs.ctlsock import bind_ctlsock
+from pcvfs.fs.handover import LogTarget, MasterKey, Order
+from pcvfs.fs.mounts import find_mount
+from pcvfs.fs.options import MountOptions
+from pcvfs.fs.session import Session
+from pcvfs.fs.volume_fs import VolumeFS
+
+log = logging.getLogger(__name__)
+
+_SYSLOG: Final = "/dev/log"
+_FDS_WANTED: Final = 1 << 16
+
+
+def main(argv: list[str]) -> int:
+    """Serve one mount; returns the exit code of the process."""
+    harden_process()
+    sock = socket.socket(fileno=int(argv[1]))
+    try:
+        order = handover.receive_order(sock)
+        _set_up_logging(order.log, order.options)
+        return _serve(order, sock)
+    except PcvfsError as exc:
+        _tell(sock, exc)
+        return int(exc.exit_code)
+    except Exception as exc:
+        log.critical("the mount process failed unexpectedly", exc_info=exc)
+        _tell(sock, InternalError(f"the mount process failed: {exc!r}"))
+        return int(ExitCode.OTHER)
+
+
+def _tell(sock: socket.socket, exc: PcvfsError) -> None:
+    try:
+        handover.send_error(sock, exc)
+    except OSError:  # the asker knew already that it is mounted, or is gone
+        log.error("%s", exc.message)
+
+
+def _serve(order: Order, sock: socket.socket) -> int:
+    options = order.options
+    check_mountpoint(options)
+    ctlsock = None if options.ctlsock is None else bind_ctlsock(options.ctlsock)
+    try:
+        with _unlock(order) as volume:
+            options = _adapt(options, volume)
+            lock_cipherdir(volume.root_fd, shared=options.sharedstorage or options.ro)
+            _prepare_process(order)
+            fs = VolumeFS(volume, options)
+            session = Session(fs, volume, options, ctlsock)
+            try:
+                was_signalled = trio.run(session.run, functools.partial(_report_ready, sock, order))
+            finally:
+                fs.close()
+    finally:
+        if ctlsock is not None:
+            ctlsock.close()
+            _remove_socket(options.ctlsock)
+    return int(ExitCode.SIGNAL if was_signalled else ExitCode.OK)
+
+
+def _unlock(order: Order) -> Volume:
+    key, options = order.key, order.options
+    if isinstance(key, MasterKey):
+        with key.master_key:
+            return unlock_volume(
+                options.cipherdir,
+                master_key=key.master_key,
+                options=key.options,
+                hash_long_names=options.longnames,
+            )
+    with key.password:
+        return unlock_volume(
+            options.cipherdir,
+            password=key.password.view(),
+            config_path=key.config_path,
+            hash_long_names=options.longnames,
+        )
+
+
+def check_mountpoint(options: MountOptions) -> None:
+    """Refuse mountpoints on which the mount would hide something or turn in on itself.
+
+    Raises:
+        MountpointError: missing, not a directory, not empty, the cipherdir itself, inside it, or around it.
+    """
+    shown = os.fsdecode(options.mountpoint)
+    try:
+        st = os.stat(options.mountpoint)
+        is_empty = not os.listdir(options.mountpoint)
+    except OSError as exc:
+        mount = find_mount(options.mountpoint)
+        hint = "it must be an existing directory"
+        if mount is not None and mount.is_fuse:
+            hint = f"a dead mount is still there; end it with: pcvfs umount --lazy {shown}"
+        raise MountpointError(f"mountpoint {shown} can't be used: {exc.strerror}", hint=hint) from exc
+    if not stat.S_ISDIR(st.st_mode):
+        raise MountpointError(f"mountpoint {shown} is not a directory")
+    cipherdir = os.path.realpath(options.cipherdir)
+    mountpoint = os.path.realpath(options.mountpoint)
+    if cipherdir == mountpoint or _is_inside(cipherdir, mountpoint):
+        raise MountpointError(f"mountpoint {shown} would hide the cipherdir", hint="choose a directory beside it")
+    if _is_inside(mountpoint, cipherdir):
+        raise MountpointError(f"mountpoint {shown} is inside the cipherdir", hint="choose a directory beside it")
+    if not is_empty and not options.nonempty:
+        raise MountpointError(f"mountpoint {shown} is not empty", hint="choose an empty directory, or use --nonempty")
+
+
+def _is_inside(path: bytes, directory: bytes) -> bool:
+    return path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def _adapt(options: MountOptions, volume: Volume) -> MountOptions:
+    """A cipherdir on a read-only filesystem makes a read-only mount, unless that is not what was asked for."""
+    if options.ro or not os.fstatvfs(volume.root_fd).f_flag & os.ST_RDONLY:
+        return options
+    if options.rw:
+        raise UsageError("the cipherdir is on a read-only filesystem", hint="mount without --rw")
+    log.info("the cipherdir is on a read-only filesystem: mounting read-only")
+    return options.read_only()
+
+
+def _prepare_process(order: Order) -> None:
+    """Everything that must hold before requests arrive: umask, directory, terminal, descriptors."""
+    os.umask(0)  # the kernel has applied the caller's
+    if order.is_detached:
+        os.setsid()
+    os.chdir("/")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _FDS_WANTED:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FDS_WANTED, hard), hard))
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    gc.freeze()  # what is loaded by now stays; later collections need not look at it
+
+
+def _report_ready(sock: socket.socket, order: Order) -> None:
+    handover.send_ready(sock)
+    sock.close()
+    log.info("mounted")
+    if order.is_detached:
+        _let_go_of_terminal(keeps_stderr=order.log.kind == "stderr")
+
+
+def _let_go_of_terminal(*, keeps_stderr: bool) -> None:
+    """Whoever waits for the end of our output must not wait for as long as the mount lives."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1) if keeps_stderr else (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+
+
+def _set_up_logging(target: LogTarget, options: MountOptions) -> None:
+    handler: logging.Handler
+    if target.kind == "file":
+        handler = logging.FileHandler(os.fsdecode(target.path), encoding="utf-8", errors="backslashreplace")
+    elif target.kind == "syslog" and os.path.exists(_SYSLOG):
+        handler = logging.handlers.SysLogHandler(_SYSLOG)
+        handler.ident = f"pcvfs[{os.getpid()}]: "
+    elif target.kind == "syslog":
+        handler = logging.NullHandler()
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+    if target.kind != "syslog":
+        handler.setFormatter(logging.Formatter("%(asctime)s pcvfs[%(process)d] %(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if options.debug else logging.INFO, handlers=[handler])
+
+
+def _remove_socket(path: bytes | None) -> None:
+    try:
+        if path is not None:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise MountError(f"control socket could not be removed: {exc.strerror}") from exc
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,204 @@
+"""What is mounted where, who uses it, and how to end it.
+
+Reads ``/proc`` only: nothing here looks at a file behind a mountpoint, because a mount whose process hangs would hang
+us too. Works on any FUSE mount.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pcvfs.errors import MountError, VolumeBusyError
+
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
+_MNT_DETACH: Final = 2
+_UMOUNT_NOFOLLOW: Final = 8
+_FUSERMOUNT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of ``/proc/self/mountinfo``."""
+
+    mount_id: int
+    device: str  # "major:minor"
+    mountpoint: bytes
+    fs_type: str
+    source: bytes
+
+    @property
+    def is_fuse(self) -> bool:
+        return self.fs_type in ("fuse", "fuseblk") or self.fs_type.startswith("fuse.")
+
+    @property
+    def connection(self) -> Path:
+        """The directory through which the kernel lets the owner cut off a FUSE mount."""
+        return Path("/sys/fs/fuse/connections", self.device.partition(":")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that uses a mount, and how: working directory, open file, ..."""
+
+    pid: int
+    command: str
+    use: str
+
+
+def read_mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
+    """All mounts of this mount namespace, oldest first.
+
+    Source: proc_pid_mountinfo(5).
+    """
+    mounts: list[Mount] = []
+    for line in mountinfo.read_bytes().splitlines():
+        left, _, right = line.partition(b" - ")
+        mount_id, _parent, device, _root, mountpoint = left.split(b" ")[:5]
+        fs_type, source = right.split(b" ")[:2]
+        mounts.append(
+            Mount(
+                int(mount_id),
+                device.decode(),
+                _unescape(mountpoint),
+                fs_type.decode(),
+                _unescape(source),
+            )
+        )
+    return mounts
+
+
+def find_mount(path: bytes) -> Mount | None:
+    """The topmost mount at exactly ``path``, or None. Symlinks are followed up to the mountpoint, not into it."""
+    mounts = read_mounts()
+    for candidate in (os.path.abspath(path), _resolve(path)):
+        for mount in reversed(mounts):
+            if mount.mountpoint == candidate:
+                return mount
+    return None
+
+
+def find_holders(mount: Mount) -> list[Holder]:
+    """Processes that keep ``mount`` busy, as far as we may look into them. Slow: it reads all of ``/proc``."""
+    holders: list[Holder] = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdecimal() and int(directory.name) != os.getpid():
+            # A process may end while we look at it, and others' are closed to us.
+            with contextlib.suppress(OSError):
+                use = next(_uses(directory, mount), None)
+                if use:
+                    command = (directory / "comm").read_text(errors="backslashreplace").strip()
+                    holders.append(Holder(int(directory.name), command, use))
+    return sorted(holders, key=lambda holder: holder.pid)
+
+
+def unmount(mount: Mount, *, lazy: bool = False) -> None:
+    """Unmount: by ``umount2`` as root, else through ``fusermount3``.
+
+    Raises:
+        VolumeBusyError: something on it is in use.
+        MountError: refused for another reason.
+    """
+    if os.geteuid() == 0:
+        _umount2(mount.mountpoint, _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0))
+    else:
+        _fusermount(mount.mountpoint, lazy=lazy)
+
+
+def cut_off(mount: Mount) -> None:
+    """End a mount whose process may hang: every waiting call fails with ECONNABORTED, then it is detached.
+
+    Raises:
+        MountError: not allowed.
+    """
+    try:
+        (mount.connection / "abort").write_bytes(b"1")
+    except FileNotFoundError:
+        pass  # the connection is gone already, or /sys is not mounted
+    except OSError as exc:
+        raise MountError(f"can't cut off {os.fsdecode(mount.mountpoint)}: {exc.strerror}") from exc
+    unmount(mount, lazy=True)
+
+
+def _umount2(mountpoint: bytes, flags: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(ctypes.c_char_p(mountpoint), ctypes.c_int(flags)) == 0:
+        return
+    code = ctypes.get_errno()
+    shown = os.fsdecode(mountpoint)
+    if code == errno.EBUSY:
+        raise VolumeBusyError(f"{shown} is in use")
+    raise MountError(f"can't unmount {shown}: {os.strerror(code)}")
+
+
+def _fusermount(mountpoint: bytes, *, lazy: bool) -> None:
+    program = shutil.which("fusermount3") or shutil.which("fusermount")
+    if program is None:
+        raise MountError("fusermount3 is not installed", hint="install the package fuse3")
+    argv = [program, "-u", *(["-z"] if lazy else []), "--", os.fsdecode(mountpoint)]
+    try:
+        result = subprocess.run(  # noqa: S603  # a path of our own and a mountpoint, no shell
+            argv, capture_output=True, text=True, check=False, timeout=_FUSERMOUNT_S
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise MountError(f"fusermount3 did not come back within {_FUSERMOUNT_S:.0f} seconds") from exc
+    if result.returncode == 0:
+        return
+    reason = result.stderr.strip()
+    shown = os.fsdecode(mountpoint)
+    if os.strerror(errno.EBUSY) in reason:
+        raise VolumeBusyError(f"{shown} is in use")
+    raise MountError(f"can't unmount {shown}: {reason or 'fusermount3 failed'}")
+
+
+def _uses(process: Path, mount: Mount) -> Iterator[str]:
+    """How a process uses the mount. Reads links and tables only, never what they point to."""
+    for link, use in (
+        ("cwd", "working directory"),
+        ("root", "root directory"),
+        ("exe", "running program"),
+    ):
+        with contextlib.suppress(OSError):
+            if _is_inside(os.readlink(os.fsencode(process / link)), mount.mountpoint):
+                yield use
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(process / "fd"):
+            with contextlib.suppress(OSError):
+                if f"mnt_id:\t{mount.mount_id}\n" in (process / "fdinfo" / fd).read_text(errors="replace"):
+                    yield "open file"
+    with contextlib.suppress(OSError):
+        for line in (process / "maps").read_bytes().splitlines():
+            parts = line.split(maxsplit=5)
+            if len(parts) == 6 and _is_inside(parts[5], mount.mountpoint):
+                yield "mapped file"
+
+
+def _is_inside(path: bytes, directory: bytes) -> bool:
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def _resolve(path: bytes) -> bytes:
+    """Like realpath, but without a stat of ``path`` itself: it may be a mount that doesn't answer."""
+    seen = 0
+    while seen < 40:
+        parent, name = os.path.split(os.path.abspath(path))
+        path = os.path.join(os.path.realpath(parent), name)
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return path
+        seen += 1
+    return path
+
+
+def _unescape(field: bytes) -> bytes:
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)

@@ -1,0 +1,43 @@
+"""Looking at processes through /proc."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+FUSE_DEVICE = "/dev/fuse"
+
+
+def session_members(session: int) -> list[int]:
+    """Return the live processes of a session (zombies left out)."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] not in "ZX":
+                members.append(int(entry.name))
+    return members
+
+
+def open_files(pid: int) -> dict[int, str]:
+    """Return descriptor number -> target for a process; entries that vanish meanwhile are left out."""
+    targets: dict[int, str] = {}
+    with suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                targets[int(entry.name)] = os.readlink(entry)
+    return targets
+
+
+def fuse_server(session: int) -> int:
+    """Return the process of the session that holds the FUSE device: the one that serves the mount.
+
+    Raises: LookupError if there is none.
+    """
+    servers = [pid for pid in session_members(session) if FUSE_DEVICE in open_files(pid).values()]
+    if not servers:
+        raise LookupError(f"no process of session {session} has {FUSE_DEVICE} open")
+    return max(servers)  # a launcher may hold it, too; the server is its child
