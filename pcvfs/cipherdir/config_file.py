@@ -11,22 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from pcvfs.cipherdir import backing
+from pcvfs.cipherdir.wording import reason, shown
 from pcvfs.errors import ConfigError, ExitCode, InternalError, VolumeError, VolumeExistsError
 from pcvfs.format.config import parse_config, serialize_config
 from pcvfs.format.config_record import VolumeConfig
 from pcvfs.spec import CONFIG_BACKUP_SUFFIX, CONFIG_MODE, CONFIG_NAME, CONFIG_SIZE_MAX, CONFIG_TMP_SUFFIX
 
 _LINKS_UNSUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-
-
-def shown(path: bytes) -> str:
-    """A path for a message: quoted, control characters escaped."""
-    return repr(os.fsdecode(path))
-
-
-def reason(exc: OSError) -> str:
-    """What the system says about an error, in its words."""
-    return (exc.strerror or str(exc)).lower()
 
 
 @dataclass(frozen=True, slots=True)

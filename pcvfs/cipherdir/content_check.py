@@ -12,6 +12,7 @@ from typing import Final
 from pcvfs.cipherdir import backing
 from pcvfs.cipherdir.report import ProblemKind
 from pcvfs.cipherdir.volume import Volume
+from pcvfs.cipherdir.wording import reason
 from pcvfs.errors import AuthenticationError, HeaderError
 from pcvfs.format.header import decode_header
 from pcvfs.spec import BLOCK_SIZE, HEADER_SIZE
@@ -19,7 +20,7 @@ from pcvfs.types import BlockNo, FileId
 
 RUN_BLOCKS: Final = 256
 _RANGES_NAMED: Final = 16
-_ATTEMPTS: Final = 3
+_RETRIES: Final = 2
 
 
 class BadBlocks:
@@ -69,12 +70,13 @@ class ContentCheck:
 
         Somebody may be writing: findings about a file that changed meanwhile are dropped, and it is read again.
         """
-        for _ in range(_ATTEMPTS):
-            before = backing.fstat(fd)
-            findings = self._check_once(fd, before.st_size)
+        before = backing.fstat(fd)
+        findings = self._check_once(fd, before.st_size)
+        for _ in range(_RETRIES):
             after = backing.fstat(fd)
             if not findings or (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
                 break
+            before, findings = after, self._check_once(fd, after.st_size)
         return findings
 
     def _check_once(self, fd: int, size: int) -> Findings:
@@ -87,7 +89,7 @@ class ContentCheck:
         except HeaderError as exc:
             return [(ProblemKind.HEADER_CORRUPT, exc.message)]
         except OSError as exc:
-            return [(ProblemKind.FILE_UNREADABLE, exc.strerror)]
+            return [(ProblemKind.FILE_UNREADABLE, reason(exc))]
         corrupt, unreadable = BadBlocks(), BadBlocks()
         self._check_blocks(fd, size, file_id, corrupt, unreadable)
         findings: Findings = []
@@ -100,9 +102,7 @@ class ContentCheck:
             findings.append((ProblemKind.FILE_UNREADABLE, f"I/O error in blocks, {unreadable}"))
         return findings
 
-    def _check_blocks(
-        self, fd: int, size: int, file_id: FileId, corrupt: BadBlocks, unreadable: BadBlocks
-    ) -> None:
+    def _check_blocks(self, fd: int, size: int, file_id: FileId, corrupt: BadBlocks, unreadable: BadBlocks) -> None:
         """Read all blocks that can hold data. After a bad one go on one by one, then in longer runs again."""
         layout = self._layout
         full_blocks, tail = divmod(size - HEADER_SIZE, layout.cipher_block_size)

@@ -15,8 +15,9 @@ from typing import Final
 
 from pcvfs._version import __version__
 from pcvfs.cipherdir import backing
-from pcvfs.cipherdir.config_file import ConfigFile, reason, shown
+from pcvfs.cipherdir.config_file import ConfigFile
 from pcvfs.cipherdir.volume import Volume, VolumeFormat, random_bytes
+from pcvfs.cipherdir.wording import reason, shown
 from pcvfs.crypto.aead import Engine
 from pcvfs.crypto.secret import Secret
 from pcvfs.errors import (

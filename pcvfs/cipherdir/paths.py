@@ -54,9 +54,7 @@ def decrypt_path(volume: Volume, path: bytes) -> bytes:
     return _walk(volume, path, decrypt)
 
 
-def _walk(
-    volume: Volume, path: bytes, translate: Callable[[int, DirIV, bytes], tuple[bytes, bytes]]
-) -> bytes:
+def _walk(volume: Volume, path: bytes, translate: Callable[[int, DirIV, bytes], tuple[bytes, bytes]]) -> bytes:
     """Translate component by component; ``translate`` gives the name in the cipherdir and the one to return."""
     translated = []
     *parents, last = path.split(b"/")

@@ -42,7 +42,11 @@ class ProblemKind(Enum):
     CONFIG_REMNANT = "config-remnant", Severity.WARNING, "a backup or an interrupted change of the config"
     ENTRY_UNREADABLE = "entry-unreadable", Severity.ERROR, "entry can't be examined"
     FILE_UNREADABLE = "file-unreadable", Severity.ERROR, "file can't be read"
-    FILE_INTERRUPTED = "file-interrupted", Severity.WARNING, "file has no content but (part of) a header: reads as empty"
+    FILE_INTERRUPTED = (
+        "file-interrupted",
+        Severity.WARNING,
+        "file has nothing but (part of) a header: reads as empty",
+    )
     FILE_TRUNCATED = "file-truncated", Severity.ERROR, "file ends within its last block"
     HEADER_CORRUPT = "header-corrupt", Severity.ERROR, "file header is corrupt: the whole file can't be read"
     BLOCK_CORRUPT = "block-corrupt", Severity.ERROR, "file has corrupt blocks"
@@ -168,6 +172,4 @@ class Recorder:
         """Tell how far we are, now."""
         if self._on_progress is not None:
             report = self.report
-            self._on_progress(
-                FsckProgress(report.files, report.dirs, report.bytes, report.errors + report.warnings)
-            )
+            self._on_progress(FsckProgress(report.files, report.dirs, report.bytes, report.errors + report.warnings))

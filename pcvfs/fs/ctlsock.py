@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import logging
 import os
 import posixpath
 import socket
 import stat
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pcvfs.cipherdir.volume import Volume
 
 log = logging.getLogger(__name__)
+
+Reply: TypeAlias = dict[str, str | int]
 
 _REQUEST_MAX: Final = 4999
 _BACKLOG: Final = 8
@@ -75,13 +78,13 @@ async def serve_ctlsock(listener: socket.socket, volume: Volume) -> None:
     path = listener.getsockname()
     stream_listener = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
     try:
-        await trio.serve_listeners(lambda stream: _serve_client(stream, volume), [stream_listener])
+        await trio.serve_listeners(functools.partial(_serve_client, volume), [stream_listener])
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)
 
 
-async def _serve_client(stream: trio.SocketStream, volume: Volume) -> None:
+async def _serve_client(volume: Volume, stream: trio.SocketStream) -> None:
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         async with stream:
             while request := await stream.receive_some(_REQUEST_MAX + 1):
@@ -91,7 +94,7 @@ async def _serve_client(stream: trio.SocketStream, volume: Volume) -> None:
                 await stream.send_all(json.dumps(_answer(bytes(request), volume)).encode() + b"\n")
 
 
-def _answer(request: bytes, volume: Volume) -> dict[str, Any]:
+def _answer(request: bytes, volume: Volume) -> Reply:
     """The reply to one request. Field names and error texts are the original's: programs compare them."""
     try:
         fields = json.loads(request)
@@ -135,5 +138,5 @@ def _canonical(path: str) -> str:
     return "" if path.strip("/").split("/")[0] == ".." or clean == "." else clean
 
 
-def _reply(*, result: str = "", err_no: int = 0, err_text: str = "", warning: str = "") -> dict[str, Any]:
+def _reply(*, result: str = "", err_no: int = 0, err_text: str = "", warning: str = "") -> Reply:
     return {"Result": result, "ErrNo": err_no, "ErrText": err_text, "WarnText": warning}

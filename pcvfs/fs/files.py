@@ -28,8 +28,6 @@ from pcvfs.spec import BLOCK_SIZE, HEADER_SIZE
 from pcvfs.types import BlockNo, FileId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pcvfs.cipherdir.intents import IntentLog
     from pcvfs.cipherdir.volume import Volume
     from pcvfs.fs.inodes import Node
@@ -221,9 +219,13 @@ class OpenFile:
             head = self._read_block(block_no)[:kept]
             offset = self._volume.layout.cipher_off_of_block(BlockNo(block_no))
             sealed = self._seal(head, block_no)
-            with self._intent(offset, sealed, cipher_size):
+            intents = self._begin(offset, sealed, cipher_size)
+            try:
                 backing.pwrite_full(self.fd, sealed, offset)
                 os.ftruncate(self.fd, cipher_size)
+            finally:
+                if intents is not None:
+                    intents.end()
         else:
             os.ftruncate(self.fd, cipher_size)
         self._cipher_size, self.size = cipher_size, size
@@ -293,11 +295,14 @@ class OpenFile:
         saved = b""
         if not self._reserve(offset, len(sealed)) and offset < self._cipher_size:
             saved = backing.pread_full(self.fd, min(len(sealed), self._cipher_size - offset), offset)
-        with self._intent(offset, sealed, None):
-            try:
-                backing.pwrite_full(self.fd, sealed, offset)
-            except OSError as exc:
-                self._undo(exc, offset, saved)
+        intents = self._begin(offset, sealed)
+        try:
+            backing.pwrite_full(self.fd, sealed, offset)
+        except OSError as exc:
+            self._undo(exc, offset, saved)
+        finally:
+            if intents is not None:
+                intents.end()
         self._cipher_size = max(self._cipher_size, offset + len(sealed))
 
     def _reserve(self, offset: int, length: int) -> bool:
@@ -330,18 +335,14 @@ class OpenFile:
             log.error("inode %d: a failed write could not be undone: %s", self.node.inode, undo_exc.strerror)
         raise exc
 
-    @contextlib.contextmanager
-    def _intent(self, offset: int, sealed: bytes, final_size: int | None) -> Iterator[None]:
+    def _begin(self, offset: int, sealed: bytes, final_size: int | None = None) -> IntentLog | None:
         """Say what is about to be written in place, so that the next mount can finish it if we are killed."""
         intents = self._policy.intents
-        if intents is None:
-            yield
-            return
-        intents.begin(self.fd, offset, sealed, final_size)
-        try:
-            yield
-        finally:
-            intents.end()
+        path = None if intents is None else self.node.path()
+        if intents is None or path is None:  # a deleted file dies with us anyway
+            return None
+        intents.begin(path, os.fstat(self.fd), offset, sealed, final_size)
+        return intents
 
     # --- syncing ------------------------------------------------------------------------------------------------
     def sync(self, *, data_only: bool) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pcvfs import errors
 from pcvfs.crypto.aead import CipherKind
@@ -81,7 +81,7 @@ def send_order(sock: socket.socket, order: Order) -> None:
     """Asker's side."""
     key = order.key
     secret = key.password if isinstance(key, PasswordKey) else key.master_key
-    head: dict[str, Any] = {
+    head: dict[str, object] = {
         "options": order.options.to_json(),
         "log": [order.log.kind, os.fsdecode(order.log.path)],
         "is_detached": order.is_detached,
@@ -90,8 +90,8 @@ def send_order(sock: socket.socket, order: Order) -> None:
     if isinstance(key, PasswordKey):
         head["config_path"] = None if key.config_path is None else os.fsdecode(key.config_path)
     else:
-        head["format"] = {name: getattr(key.options, name) for name in _CREATE_FLAGS}
-        head["format"]["cipher"] = key.options.cipher.name
+        flags = {name: getattr(key.options, name) for name in _CREATE_FLAGS}
+        head["format"] = {"cipher": key.options.cipher.name, **flags}
     sock.sendall(json.dumps(head).encode() + b"\n")
     sock.sendall(secret.view())
 

@@ -53,7 +53,17 @@ class Node:
     """
 
     __slots__ = (
-        "backing_id", "dirfd", "diriv", "file", "identity", "inode", "links", "nlookup", "orphan_fd", "pins", "type_bits",
+        "backing_id",
+        "dirfd",
+        "diriv",
+        "file",
+        "identity",
+        "inode",
+        "links",
+        "nlookup",
+        "orphan_fd",
+        "pins",
+        "type_bits",
     )
 
     def __init__(self, inode: Inode, st: os.stat_result, identity: Identity) -> None:
@@ -72,6 +82,15 @@ class Node:
     @property
     def is_dir(self) -> bool:
         return self.type_bits == stat.S_IFDIR
+
+    def path(self) -> bytes | None:
+        """Ciphertext path relative to the cipherdir, by the first known names; None once deleted. Not for the root."""
+        cnames = []
+        node = self
+        while node.links:
+            node, cname = node.links[0]
+            cnames.append(cname)
+        return b"/".join(reversed(cnames)) if cnames and node.inode == ROOT_INODE else None
 
     def __repr__(self) -> str:
         return f"<Node inode={self.inode} nlookup={self.nlookup} pins={self.pins} links={len(self.links)}>"

@@ -145,4 +145,3 @@ def _stop_or_kill(process: MountProcess) -> None:
     except (VolumeBusyError, MountError):
         process.kill()
         raise
-

@@ -20,10 +20,11 @@ from typing import Final
 
 import trio
 
+from pcvfs.cipherdir.intents import IntentLog, has_pending_write
 from pcvfs.cipherdir.lifecycle import lock_cipherdir, unlock_volume
 from pcvfs.cipherdir.volume import Volume
 from pcvfs.crypto.secret import harden_process
-from pcvfs.errors import ExitCode, InternalError, MountError, MountpointError, PcvfsError, UsageError
+from pcvfs.errors import ExitCode, InternalError, MountError, MountpointError, PcvfsError, UsageError, VolumeError
 from pcvfs.fs import handover
 from pcvfs.fs.ctlsock import bind_ctlsock
 from pcvfs.fs.handover import LogTarget, MasterKey, Order
@@ -71,12 +72,15 @@ def _serve(order: Order, sock: socket.socket) -> int:
             options = _adapt(options, volume)
             lock_cipherdir(volume.root_fd, shared=options.sharedstorage or options.ro)
             _prepare_process(order)
-            fs = VolumeFS(volume, options)
+            intents = _recover(options, volume)
+            fs = VolumeFS(volume, options, intents=intents)
             session = Session(fs, volume, options, ctlsock)
             try:
                 was_signalled = trio.run(session.run, functools.partial(_report_ready, sock, order))
             finally:
                 fs.close()
+                if intents is not None:
+                    intents.close()
     finally:
         if ctlsock is not None:
             ctlsock.close()
@@ -143,6 +147,27 @@ def _adapt(options: MountOptions, volume: Volume) -> MountOptions:
         raise UsageError("the cipherdir is on a read-only filesystem", hint="mount without --rw")
     log.info("the cipherdir is on a read-only filesystem: mounting read-only")
     return options.read_only()
+
+
+def _recover(options: MountOptions, volume: Volume) -> IntentLog | None:
+    """Finish what a killed mount left unfinished, and be ready for being killed ourselves."""
+    if options.ro or options.sharedstorage:
+        if has_pending_write(volume.root_fd):
+            log.warning("a killed mount left an unfinished write; a plain read-write mount will finish it")
+        return None
+    try:
+        intents = IntentLog(volume.root_fd)
+    except VolumeError as exc:
+        log.warning("a killed mount may leave a torn block: %s", exc.message)
+        return None
+    try:
+        intents.replay(volume.root_fd)
+    except OSError as exc:
+        raise MountError(
+            f"an interrupted write can't be finished: {exc.strerror}",
+            hint="make room in the cipherdir, then mount again",
+        ) from exc
+    return intents
 
 
 def _prepare_process(order: Order) -> None:

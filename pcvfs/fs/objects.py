@@ -86,27 +86,26 @@ class Objects:
             node.orphan_fd = -1
 
     def open(self, node: Node, flags: int) -> int:
-        """Open a regular file, also one of our own whose mode forbids it.
-
-        Writing part of a block needs reading it, so a file of mode 0200 must be read although its owner may not.
-        Root needs no such help.
-        """
-        try:
-            return self._open(node, flags)
-        except PermissionError:
-            mode = stat.S_IMODE(self.stat(node).st_mode)
-            if os.geteuid() == 0 or self._options.ro or mode & 0o600 == 0o600:
-                raise
-            self.chmod(node, mode | 0o600)
-            try:
-                return self._open(node, flags)
-            finally:
-                self.chmod(node, mode)
-
-    def _open(self, node: Node, flags: int) -> int:
+        """Open a regular file, also one of our own whose mode forbids it."""
         if node.orphan_fd >= 0:
-            return backing.reopen(node.orphan_fd, flags)
-        return backing.openat(*self.locate(node), flags | os.O_NONBLOCK)
+            return self._reopen(node.orphan_fd, flags)
+        dirfd, cname = self.locate(node)
+        try:
+            return backing.openat(dirfd, cname, flags | os.O_NONBLOCK)
+        except PermissionError:
+            path_fd = backing.open_path(dirfd, cname)
+            try:
+                return self._reopen(path_fd, flags)
+            finally:
+                os.close(path_fd)
+
+    def _reopen(self, path_fd: int, flags: int) -> int:
+        try:
+            return backing.reopen(path_fd, flags)
+        except PermissionError:
+            if self._options.ro:
+                raise
+            return backing.reopen_despite_mode(path_fd, flags)
 
     # --- attributes ---------------------------------------------------------------------------------------------
     def stat(self, node: Node) -> os.stat_result:

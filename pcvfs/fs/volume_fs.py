@@ -275,9 +275,7 @@ class VolumeFS:
         directory, dirfd, stored = self._existing_name(parent, name)
         self._remove(directory, dirfd, stored, self._dirs.remove)
 
-    def _remove(
-        self, directory: Node, dirfd: int, stored: StoredName, remove: Callable[[int, bytes], None]
-    ) -> None:
+    def _remove(self, directory: Node, dirfd: int, stored: StoredName, remove: Callable[[int, bytes], None]) -> None:
         node = self._hold(directory, dirfd, stored.cname)
         try:
             remove(dirfd, stored.cname)

@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -48,6 +49,7 @@ class Terminal:
     def __init__(self, words: Sequence[Word], **changes: str) -> None:
         self._fd, other = pty.openpty()
         self.shown = b""
+        self.had_echo_at_end = False
         try:
             self._process = subprocess.Popen(
                 [*PROGRAM, *words],
@@ -71,6 +73,10 @@ class Terminal:
             if not self._read(deadline - time.monotonic()):
                 raise AssertionError(f"{text!r} was not shown, but {self.shown[start:]!r}")
 
+    def has_echo(self) -> bool:
+        """The terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._fd)[3] & termios.ECHO)
+
     def type(self, line: bytes) -> None:
         os.write(self._fd, line)
 
@@ -78,8 +84,10 @@ class Terminal:
         """Read to the end and return the exit code."""
         while self._read(TIMEOUT_S):
             pass
+        status = self._process.wait(timeout=TIMEOUT_S)
+        self.had_echo_at_end = self.has_echo()
         os.close(self._fd)
-        return self._process.wait(timeout=TIMEOUT_S)
+        return status
 
     def _read(self, timeout_s: float) -> bool:
         if not select.select([self._fd], [], [], max(0.0, timeout_s))[0]:

@@ -53,7 +53,12 @@ class SharedMounts:
             if not live.is_alive():
                 problems.append(f"{name} {flavour}: the mount died: {live.log()[-2000:]}")
                 continue
-            if (returncode := live.unmount()) != 0:
+            try:
+                returncode = live.unmount()
+            except (OSError, TimeoutError) as exc:
+                problems.append(f"{name} {flavour}: {exc}")
+                continue
+            if returncode != 0:
                 problems.append(f"{name} {flavour}: exit code {returncode} after a clean unmount: {live.log()[-2000:]}")
             problems += check_volume(live, {name, "gocryptfs"})
         return problems

@@ -71,7 +71,7 @@ def test_scrypt_out_of_range_raises(n: int, r: int, p: int) -> None:
 
 
 def test_scrypt_releases_the_gil() -> None:
-    ticks = 0
+    turns = 0
     is_done = threading.Event()
 
     def derive() -> None:
@@ -80,15 +80,15 @@ def test_scrypt_releases_the_gil() -> None:
 
     interval = sys.getswitchinterval()
     thread = threading.Thread(target=derive)
-    sys.setswitchinterval(60)  # without a release of the GIL, no thread is made to give way
+    sys.setswitchinterval(30)  # so that a thread which keeps the GIL is not made to give way
     try:
         thread.start()
-        while not is_done.is_set():
-            ticks += 1
+        while not is_done.wait(0.001):
+            turns += 1
     finally:
         sys.setswitchinterval(interval)
         thread.join()
-    assert ticks > 1
+    assert turns > 3  # the derivation takes 100 ms or more
 
 
 def test_hkdf_rfc5869_case_without_salt_and_info_matches() -> None:

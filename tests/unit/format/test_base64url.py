@@ -56,7 +56,7 @@ def test_decode_accepts_one_spelling_only(codec):
     ],
 )
 def test_decode_raw_other_spellings_raise(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="base64"):
         RAW.decode(text)
 
 
@@ -64,5 +64,5 @@ def test_decode_raw_other_spellings_raise(text):
     "text", [b"AA", b"AAA", b"AA=", b"AB==", b"AA==\n", b"AAAA====", b"=", b"====", b"A=A=", b"AA=A"]
 )
 def test_decode_padded_other_spellings_raise(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="base64"):
         PADDED.decode(text)

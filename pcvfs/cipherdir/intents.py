@@ -1,0 +1,248 @@
+"""The write in progress, so that killing the process in the middle of it harms nothing.
+
+The kernel stops a large write(2) between two pages when its process gets SIGKILL. In a cipherdir that leaves half a
+block, which does not decrypt. So before ciphertext goes to its place it is copied, with its place, into a slot in
+memory that outlives the process (a shared mapping of a file); the next mount finds the slot in use and repeats the
+write. Replaying writes the same ciphertext to the same place: it can be repeated, and it never encrypts anything.
+
+This is about the end of a process, not of power: the file lies in the runtime directory (tmpfs), nothing is synced,
+and a slot from before the last boot is ignored. Only the single owner of a cipherdir may have one.
+
+The slot, little-endian, at fixed offsets:
+
+    0  u64  1 while a write is in progress; the last thing that ``begin`` stores
+    8  16s  boot id
+    24 u64  st_dev, 32 u64 st_ino of the cipherdir
+    40 u64  st_dev, 48 u64 st_ino of the file
+    56 u64  offset of the write
+    64 u64  length of the write
+    72 i64  size to cut the file to afterwards, or -1
+    80 u16  length of the path
+    82      path relative to the cipherdir, ciphertext names
+    8192    the bytes
+
+Concurrency: one writer, one write at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import mmap
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pcvfs.cipherdir import backing
+from pcvfs.errors import VolumeError
+
+log = logging.getLogger(__name__)
+
+_HEAD: Final = struct.Struct("<Q16sQQQQQQqH")
+_DATA_AT: Final = 8192
+_PATH_MAX: Final = _DATA_AT - _HEAD.size
+_INITIAL_SIZE: Final = _DATA_AT + (5 << 18)  # one request of 1 MiB, sealed
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_IDLE: Final = bytes(8)
+_BUSY: Final = (1).to_bytes(8, "little")
+
+
+class _Pending(NamedTuple):
+    """A write that was begun and not ended."""
+
+    path: bytes
+    file_id: tuple[int, int]  # st_dev, st_ino
+    offset: int
+    data: bytes
+    final_size: int  # -1: leave it
+
+
+class IntentLog:
+    """The slot of one cipherdir, for as long as a mount owns it.
+
+    Args:
+        root_fd: the cipherdir, locked by this process.
+        directory: where slots lie; None is the runtime directory of this user.
+
+    Raises:
+        VolumeError: no place for the slot, or what is there is not ours.
+    """
+
+    def __init__(self, root_fd: int, *, directory: Path | None = None) -> None:
+        self._path = _slot_path(root_fd, _runtime_directory() if directory is None else directory)
+        self._root = _identity(os.fstat(root_fd))
+        self._boot_id = _boot_id()
+        self._fd = _open_slot(self._path)
+        size = max(os.fstat(self._fd).st_size, _INITIAL_SIZE)
+        os.ftruncate(self._fd, size)
+        self._map = mmap.mmap(self._fd, size)
+
+    def begin(self, path: bytes, file_st: os.stat_result, offset: int, data: bytes, final_size: int | None) -> None:
+        """Note what is about to be written. Returns only after all of it is noted.
+
+        Args:
+            path: of the file, relative to the cipherdir, in ciphertext. Longer than fits: nothing is noted.
+            offset: in the backing file.
+            final_size: what the file is cut to after the write, if it is.
+        """
+        if len(path) > _PATH_MAX:
+            return
+        if _DATA_AT + len(data) > len(self._map):
+            self._map.resize(_DATA_AT + len(data))
+        self._map[_DATA_AT : _DATA_AT + len(data)] = data
+        head = _HEAD.pack(
+            0,
+            self._boot_id,
+            *self._root,
+            *_identity(file_st),
+            offset,
+            len(data),
+            -1 if final_size is None else final_size,
+            len(path),
+        )
+        self._map[: _HEAD.size] = head
+        self._map[_HEAD.size : _HEAD.size + len(path)] = path
+        self._map[:8] = _BUSY
+
+    def end(self) -> None:
+        """The write is done, or has failed and was undone."""
+        self._map[:8] = _IDLE
+
+    def replay(self, root_fd: int) -> bool:
+        """Finish the write that a killed process left unfinished; True if there was one.
+
+        Raises:
+            OSError: it could not be finished; the slot is kept.
+        """
+        pending = self._pending()
+        if pending is None:
+            self.end()
+            return False
+        fd = _open_file(root_fd, pending)
+        if fd is not None:
+            try:
+                backing.pwrite_full(fd, pending.data, pending.offset)
+                if pending.final_size >= 0:
+                    os.ftruncate(fd, pending.final_size)
+            finally:
+                os.close(fd)
+            log.warning("finished a write of %d bytes that a killed mount had begun", len(pending.data))
+        self.end()
+        return fd is not None
+
+    def close(self) -> None:
+        """Remove the slot. Only once nothing is in progress."""
+        if self._fd >= 0:
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+            self._map.close()
+            os.close(self._fd)
+            self._fd = -1
+
+    def _pending(self) -> _Pending | None:
+        state, boot_id, *ids, offset, length, final_size, path_size = _HEAD.unpack_from(self._map)
+        root, file_id = tuple(ids[:2]), (ids[2], ids[3])
+        is_ours = state == 1 and boot_id == self._boot_id and root == self._root
+        if not is_ours or path_size > _PATH_MAX or _DATA_AT + length > len(self._map):
+            return None
+        path = self._map[_HEAD.size : _HEAD.size + path_size]
+        return _Pending(path, file_id, offset, self._map[_DATA_AT : _DATA_AT + length], final_size)
+
+
+def has_pending_write(root_fd: int) -> bool:
+    """Whether a killed mount left a write for the next mount to finish. For ``fsck``; reads only."""
+    try:
+        head = _slot_path(root_fd, _runtime_directory(create=False)).read_bytes()[: _HEAD.size]
+    except (OSError, VolumeError):
+        return False
+    if len(head) < _HEAD.size:
+        return False
+    state, boot_id, root_dev, root_ino, *_ = _HEAD.unpack(head)
+    return bool(state == 1 and boot_id == _boot_id() and (root_dev, root_ino) == _identity(os.fstat(root_fd)))
+
+
+def _open_file(root_fd: int, pending: _Pending) -> int | None:
+    """The file of a pending write, if it is still what it was."""
+    dirfd = os.dup(root_fd)
+    try:
+        *parents, last = pending.path.split(b"/")
+        for cname in parents:
+            below = backing.openat(dirfd, cname, os.O_PATH | os.O_DIRECTORY)
+            os.close(dirfd)
+            dirfd = below
+        path_fd = backing.open_path(dirfd, last)
+    except FileNotFoundError:
+        log.warning("the file of an interrupted write is gone")
+        return None
+    finally:
+        os.close(dirfd)
+    try:
+        if _identity(os.fstat(path_fd)) != pending.file_id:
+            log.warning("the file of an interrupted write was replaced")
+            return None
+        try:
+            return backing.reopen(path_fd, os.O_RDWR)
+        except PermissionError:
+            return backing.reopen_despite_mode(path_fd, os.O_RDWR)
+    finally:
+        os.close(path_fd)
+
+
+def _identity(st: os.stat_result) -> tuple[int, int]:
+    return st.st_dev, st.st_ino
+
+
+def _boot_id() -> bytes:
+    return bytes.fromhex(_BOOT_ID.read_text(encoding="ascii").strip().replace("-", ""))
+
+
+def _slot_path(root_fd: int, directory: Path) -> Path:
+    """One slot per cipherdir, named by its identity."""
+    st_dev, st_ino = _identity(os.fstat(root_fd))
+    return directory / f"write-{hashlib.sha256(b'%d:%d' % (st_dev, st_ino)).hexdigest()[:32]}"
+
+
+def _runtime_directory(*, create: bool = True) -> Path:
+    """A directory of this user alone that outlives processes and, preferably, not a reboot.
+
+    Raises:
+        VolumeError: none of the usual places is there and ours.
+    """
+    uid = os.geteuid()
+    bases = [Path("/run")] if uid == 0 else [Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}")]
+    candidates = [*(base / "pcvfs" for base in bases), Path(f"/dev/shm/pcvfs-{uid}")]  # noqa: S108  # checked below
+    # Memory first: on a disk every write would sooner or later be written once more.
+    for directory in sorted(candidates, key=lambda path: not _is_tmpfs(path.parent)):
+        with contextlib.suppress(OSError):
+            if create:
+                directory.mkdir(mode=0o700, exist_ok=True)
+            st = directory.lstat()
+            if stat.S_ISDIR(st.st_mode) and st.st_uid == uid and not st.st_mode & 0o077:
+                return directory
+    raise VolumeError("no private runtime directory", hint="set XDG_RUNTIME_DIR, or make /dev/shm writable")
+
+
+def _is_tmpfs(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_PATH)
+    except OSError:
+        return False
+    try:
+        return backing.fs_type(fd) == "tmpfs"
+    finally:
+        os.close(fd)
+
+
+def _open_slot(path: Path) -> int:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        raise VolumeError(f"{path} can't be opened: {exc.strerror}") from exc
+    st = os.fstat(fd)
+    if not stat.S_ISREG(st.st_mode) or st.st_uid != os.geteuid() or st.st_nlink != 1:
+        os.close(fd)
+        raise VolumeError(f"{path} is not ours", hint="remove it")
+    return fd
