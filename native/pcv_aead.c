@@ -8,7 +8,8 @@
 #include "pcv_secret.h"
 #include "pcv_sys.h"
 
-/* Random nonces fetched at a time: a 1 MiB request needs one system call. Measured in docs/performance.md. */
+/* Random nonces fetched at a time, so that a 1 MiB request needs one system call: getrandom(2) takes 0.5 us for one
+ * nonce and 70 ns for each of a batch (Debian 12, VM, 2026-11). */
 enum { NONCE_BATCH = 256 };
 
 static const uint8_t BLOB_AAD[PCV_BLOCK_NO_SIZE];

@@ -43,8 +43,7 @@ static int gcm_seal(void *ctx, const struct pcv_message *msg, const uint8_t *pla
     return pcv_evp_seal(gcm->seal, msg->aad, msg->aad_size, plain, msg->size, cipher, tag);
 }
 
-static int gcm_open(void *ctx, const struct pcv_message *msg, const uint8_t *cipher, const uint8_t *tag,
-                    uint8_t *plain)
+static int gcm_open(void *ctx, const struct pcv_message *msg, const uint8_t *cipher, const uint8_t *tag, uint8_t *plain)
 {
     struct gcm_ctx *gcm = ctx;
     if (!EVP_DecryptInit_ex2(gcm->open, NULL, NULL, msg->nonce, NULL))

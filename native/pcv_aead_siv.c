@@ -45,8 +45,8 @@ static int cmac(EVP_MAC_CTX *ctx, const uint8_t *head, size_t head_size, const u
 {
     size_t written = 0;
     if (!EVP_MAC_init(ctx, NULL, 0, NULL) || (head_size != 0 && !EVP_MAC_update(ctx, head, head_size)) ||
-        (last_size != 0 && !EVP_MAC_update(ctx, last, last_size)) ||
-        !EVP_MAC_final(ctx, mac, &written, AES_BLOCK) || written != AES_BLOCK)
+        (last_size != 0 && !EVP_MAC_update(ctx, last, last_size)) || !EVP_MAC_final(ctx, mac, &written, AES_BLOCK) ||
+        written != AES_BLOCK)
         return PCV_ERR_CRYPTO;
     return PCV_OK;
 }
@@ -156,8 +156,7 @@ static int siv_seal(void *ctx, const struct pcv_message *msg, const uint8_t *pla
     return rc == PCV_OK ? ctr(siv, tag, plain, msg->size, cipher) : rc;
 }
 
-static int siv_open(void *ctx, const struct pcv_message *msg, const uint8_t *cipher, const uint8_t *tag,
-                    uint8_t *plain)
+static int siv_open(void *ctx, const struct pcv_message *msg, const uint8_t *cipher, const uint8_t *tag, uint8_t *plain)
 {
     struct siv_ctx *siv = ctx;
     uint8_t expected[PCV_TAG_SIZE];

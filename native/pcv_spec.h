@@ -1,6 +1,6 @@
 /* The numbers of the on-disk format that the C code needs.
  *
- * pcvfs/spec.py is the truth; this file mirrors it. pcvfs/native.py compares the compiler's values with spec.py when
+ * pcvfs/spec.py is the truth; this file mirrors it. pcvfs/native compares the compiler's values with spec.py when
  * it loads and refuses to go on if one differs. All sizes are bytes.
  */
 #ifndef PCV_SPEC_H
@@ -20,6 +20,7 @@
 #define PCV_AES_SIV_NONCE_SIZE 16
 #define PCV_XCHACHA_NONCE_SIZE 24
 
+#define PCV_ON_DISK_VERSION 2
 #define PCV_HEADER_VERSION_SIZE 2
 #define PCV_FILE_ID_SIZE 16
 #define PCV_HEADER_SIZE 18

@@ -19,8 +19,8 @@ int pcv_fallocate(int fd, int mode, int64_t offset, int64_t length)
     return fallocate(fd, mode, offset, length) == 0 ? 0 : -errno;
 }
 
-int pcv_utimensat(int dirfd, const char *name, int64_t atime_s, int64_t atime_nsec, int64_t mtime_s,
-                  int64_t mtime_nsec, int flags)
+int pcv_utimensat(int dirfd, const char *name, int64_t atime_s, int64_t atime_nsec, int64_t mtime_s, int64_t mtime_nsec,
+                  int flags)
 {
     struct timespec times[2] = {
         {.tv_sec = atime_s, .tv_nsec = (long)atime_nsec},

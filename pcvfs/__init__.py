@@ -20,8 +20,9 @@ from pcvfs._version import __version__
 from pcvfs.errors import PcvfsError
 
 if TYPE_CHECKING:
-    from pcvfs.cipherdir.fsck import FsckReport, check_volume
+    from pcvfs.cipherdir.fsck import check_volume
     from pcvfs.cipherdir.lifecycle import change_password, create_volume, unlock_volume
+    from pcvfs.cipherdir.report import FsckReport
     from pcvfs.cipherdir.volume import Volume
     from pcvfs.crypto.aead import CipherKind
     from pcvfs.crypto.secret import Secret
@@ -51,7 +52,7 @@ __all__ = [
 _HOMES: Final = {
     "CipherKind": "pcvfs.crypto.aead",
     "CreateOptions": "pcvfs.format.keys",
-    "FsckReport": "pcvfs.cipherdir.fsck",
+    "FsckReport": "pcvfs.cipherdir.report",
     "MasterKey": "pcvfs.fs.handover",
     "MountOptions": "pcvfs.fs.options",
     "PasswordKey": "pcvfs.fs.handover",

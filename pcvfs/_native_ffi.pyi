@@ -1,12 +1,14 @@
 """Types of the cffi module that ``native/build_backend.py`` builds. Mirrors ``native/pcv_ffi.cdef``."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Self, overload
 
 class CData:
     """A C value: a pointer or an array. ``len`` works for arrays alone."""
 
     def __len__(self) -> int: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> None: ...
 
 class IntCell(CData):
     """Owned memory for one integer that C writes to."""
@@ -18,6 +20,16 @@ class HandleCell(CData):
 
     def __getitem__(self, index: Literal[0], /) -> CData: ...
 
+class LaneStatistics(CData):
+    """Owned ``struct pcv_lane_statistics``."""
+
+    served: int
+    forwarded: int
+    need_file: int
+    stolen: int
+    spin_hits: int
+    spin_misses: int
+
 class Buffer:
     """A view of C memory that keeps the cdata it was made from alive; supports the buffer protocol."""
 
@@ -28,10 +40,29 @@ class Ffi:
     @overload
     def new(self, cdecl: Literal["size_t *", "uint64_t *"], /) -> IntCell: ...
     @overload
-    def new(self, cdecl: Literal["pcv_aead **", "pcv_eme **"], /) -> HandleCell: ...
+    def new(self, cdecl: Literal["int *"], /) -> IntCell: ...
+    @overload
+    def new(
+        self,
+        cdecl: Literal[
+            "pcv_aead **",
+            "pcv_eme **",
+            "pcv_file **",
+            "pcv_file_policy **",
+            "pcv_intents **",
+            "pcv_lane **",
+            "pcv_scratch **",
+        ],
+        /,
+    ) -> HandleCell: ...
+    @overload
+    def new(self, cdecl: Literal["struct pcv_lane_options *"], init: Mapping[str, int], /) -> CData: ...
+    @overload
+    def new(self, cdecl: Literal["struct pcv_lane_statistics *"], /) -> LaneStatistics: ...
     @overload
     def new(self, cdecl: Literal["uint32_t[]"], init: Sequence[int], /) -> CData: ...
     def gc(self, cdata: CData, destructor: Callable[[CData], None], size: int = 0) -> CData: ...
+    def release(self, cdata: CData) -> None: ...
     def buffer(self, cdata: CData, size: int) -> Buffer: ...
     def from_buffer(
         self,
@@ -185,6 +216,84 @@ class Lib:
         out: CData,
         /,
     ) -> int: ...
+
+    PCV_INTENT_SLOTS: int
+    PCV_INTENT_HEAD: int
+    PCV_INTENT_SLOT_SIZE: int
+    def pcv_intents_new(
+        self, area: CData, boot_id: bytes, root_dev: int, root_ino: int, out: HandleCell, /
+    ) -> int: ...
+    def pcv_intents_free(self, intents: CData, /) -> None: ...
+    def pcv_intent_begin(
+        self,
+        intents: CData,
+        path: bytes,
+        dev: int,
+        ino: int,
+        offset: int,
+        data: CData,
+        size: int,
+        final_size: int,
+        /,
+    ) -> int: ...
+    def pcv_intent_end(self, intents: CData, slot: int, /) -> None: ...
+
+    PCV_FILE_IO_MAX: int
+    def pcv_file_policy_new(
+        self, aead: CData, overhead: int, intents: CData, is_prealloc: bool, is_shared: bool, out: HandleCell, /
+    ) -> int: ...
+    def pcv_file_policy_free(self, policy: CData, /) -> None: ...
+    def pcv_scratch_new(self, out: HandleCell, /) -> int: ...
+    def pcv_scratch_free(self, scratch: CData, /) -> None: ...
+    def pcv_file_new(
+        self, policy: CData, fd: int, is_writable: bool, path: bytes, out: HandleCell, /
+    ) -> int: ...
+    def pcv_file_unref(self, file: CData, /) -> None: ...
+    def pcv_file_upgrade(self, file: CData, fd: int, /) -> int: ...
+    def pcv_file_read(
+        self,
+        file: CData,
+        offset: int,
+        size: int,
+        out: CData,
+        got: IntCell,
+        scratch: CData,
+        bad_block: IntCell,
+        /,
+    ) -> int: ...
+    def pcv_file_write(
+        self, file: CData, offset: int, data: CData, size: int, scratch: CData, bad_block: IntCell, /
+    ) -> int: ...
+    def pcv_file_truncate(self, file: CData, size: int, scratch: CData, bad_block: IntCell, /) -> int: ...
+    def pcv_file_sync(self, file: CData, is_data_only: bool, /) -> int: ...
+    def pcv_file_size(self, file: CData, size: IntCell, /) -> int: ...
+    def pcv_file_seek(self, file: CData, offset: int, whence: int, result: IntCell, /) -> int: ...
+    def pcv_file_allocate(
+        self,
+        file: CData,
+        offset: int,
+        length: int,
+        is_keep_size: bool,
+        scratch: CData,
+        bad_block: IntCell,
+        /,
+    ) -> int: ...
+
+    PCV_LANE_REQUEST: int
+    PCV_LANE_NEED_FILE: int
+    PCV_LANE_CORRUPT: int
+    PCV_LANE_ENDED: int
+    PCV_LANE_WORKERS_MAX: int
+    def pcv_lane_new(self, options: CData, out: HandleCell, python_fd: IntCell, /) -> int: ...
+    def pcv_lane_free(self, lane: CData, /) -> None: ...
+    def pcv_lane_wait(self, lane: CData, /) -> int: ...
+    def pcv_lane_event_details(self, lane: CData, node: IntCell, value: IntCell, /) -> None: ...
+    def pcv_lane_give_file(self, lane: CData, node: int, file: CData, /) -> int: ...
+    def pcv_lane_refuse(self, lane: CData, error: int, /) -> None: ...
+    def pcv_lane_drop_file(self, lane: CData, node: int, /) -> None: ...
+    def pcv_lane_stop(self, lane: CData, /) -> None: ...
+    def pcv_lane_get_statistics(self, lane: CData, out: LaneStatistics, /) -> None: ...
+
 
 ffi: Ffi
 lib: Lib

@@ -40,6 +40,7 @@ DIRIV_NAME: Final = b"gocryptfs.diriv"
 DIRIV_SIZE: Final = 16
 DIRIV_MODE: Final = 0o444
 DIRIV_RMDIR_PREFIX: Final = b"gocryptfs.diriv.rmdir."
+DIRIV_MKDIR_PREFIX: Final = b"gocryptfs.diriv.mkdir."  # ours: a directory that is not complete yet
 ZERO_DIRIV: Final = bytes(DIRIV_SIZE)  # tweak of deterministic names
 
 EME_BLOCK_SIZE: Final = 16

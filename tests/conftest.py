@@ -101,11 +101,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise ``driver`` and ``flavour`` for every test that asks for them (directly or through ``place``)."""
     if "driver" in metafunc.fixturenames:
         cases = _driver_cases(metafunc)
-        if "flavour" not in metafunc.fixturenames:
-            cases = [pytest.param(case.values[0], id=case.id, marks=case.marks) for case in cases]
-            metafunc.parametrize("driver", cases)
-        else:
+        if "flavour" in metafunc.fixturenames:
             metafunc.parametrize(("driver", "flavour"), cases)
+        else:
+            once = {case.values[0]: case for case in cases}
+            alone = [pytest.param(d, id=getattr(d, "name", None), marks=c.marks) for d, c in once.items()]
+            metafunc.parametrize("driver", alone)
 
 
 def _driver_cases(metafunc: pytest.Metafunc) -> list[ParameterSet]:
@@ -120,8 +121,8 @@ def _driver_cases(metafunc: pytest.Metafunc) -> list[ParameterSet]:
                 cases.append(pytest.param(driver, FLAVOURS["default"], id=name))
             continue
         marks = [pytest.mark.xfail(reason=differs.args[0], strict=False)] if differs and name == "gocryptfs" else []
-        for flavour in _chosen_flavours(metafunc):
-            cases.append(pytest.param(driver, flavour, id=f"{name}-{flavour.name}", marks=marks))
+        flavours = _chosen_flavours(metafunc)
+        cases += [pytest.param(driver, flavour, id=f"{name}-{flavour.name}", marks=marks) for flavour in flavours]
     return cases
 
 

@@ -544,14 +544,14 @@ def _rename_noreplace(dirfd: int, old: bytes, new: bytes) -> None:
 def fs_type(fd: int) -> str:
     """Type of the filesystem that holds an open object, as in /proc/self/mountinfo; "" if it can't be told."""
     try:
-        with Path(f"/proc/self/fdinfo/{fd}").open(encoding="ascii") as fdinfo:
-            mount_id = next(line.split()[1] for line in fdinfo if line.startswith("mnt_id:"))
-        with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="surrogateescape") as mountinfo:
-            for line in mountinfo:
-                if line.split(" ", 1)[0] == mount_id:
-                    return line.partition(" - ")[2].split(" ", 1)[0]
-    except (OSError, StopIteration):
-        pass
+        fdinfo = Path(f"/proc/self/fdinfo/{fd}").read_bytes()
+        mountinfo = Path("/proc/self/mountinfo").read_bytes()
+    except OSError:
+        return ""
+    mount_id = fdinfo.partition(b"mnt_id:")[2].partition(b"\n")[0].strip()
+    for line in mountinfo.splitlines():
+        if line.startswith(mount_id + b" "):
+            return os.fsdecode(line.partition(b" - ")[2].split(b" ", 1)[0])
     return ""
 
 

@@ -103,18 +103,18 @@ class ContentCheck:
         return findings
 
     def _check_blocks(self, fd: int, size: int, file_id: FileId, corrupt: BadBlocks, unreadable: BadBlocks) -> None:
-        """Read all blocks that can hold data. After a bad one go on one by one, then in longer runs again."""
+        """Read all blocks that hold data. After a bad one go on one by one, then in longer runs again."""
         layout = self._layout
         full_blocks, tail = divmod(size - HEADER_SIZE, layout.cipher_block_size)
         blocks = full_blocks + (tail > layout.overhead)  # else FILE_TRUNCATED says it
-        block_no, run = 0, RUN_BLOCKS
+        block_no = extent_end = 0
+        run = RUN_BLOCKS
         while block_no < blocks:
-            if block_no < full_blocks:  # a partial last block is never a hole: if it is one, it is corrupt
-                block_no = min(self._next_data(fd, block_no, full_blocks), full_blocks)
-                if block_no == blocks:
-                    return
+            if block_no == extent_end:
+                block_no, extent_end = self._next_extent(fd, block_no, full_blocks, blocks)
+                continue
             offset = layout.cipher_off_of_block(BlockNo(block_no))
-            count = min(run, blocks - block_no)
+            count = min(run, extent_end - block_no)
             ciphertext = self._ciphertext[: min(count * layout.cipher_block_size, size - offset)]
             try:
                 if backing.pread_into(fd, ciphertext, offset) < len(ciphertext):
@@ -134,8 +134,15 @@ class ContentCheck:
                 block_no += count
                 run = min(2 * run, RUN_BLOCKS)
 
-    def _next_data(self, fd: int, block_no: int, full_blocks: int) -> int:
-        """The first block from ``block_no`` on that does not lie in a hole of the backing file as a whole."""
-        offset = self._layout.cipher_off_of_block(BlockNo(block_no))
-        data = backing.seek_data(fd, offset)
-        return full_blocks if data is None else self._layout.block_of_cipher_off(data)
+    def _next_extent(self, fd: int, block_no: int, full_blocks: int, blocks: int) -> tuple[int, int]:
+        """The next blocks, from ``block_no`` on, that are not holes: the first, and the one behind the last.
+
+        A partial last block always counts: a hole is none of the things it can be.
+        """
+        data = backing.seek_data(fd, self._layout.cipher_off_of_block(BlockNo(block_no)))
+        if data is None:
+            return max(block_no, full_blocks), blocks
+        first = max(block_no, min(self._layout.block_of_cipher_off(data), full_blocks))
+        hole = backing.seek_hole(fd, data)
+        end = blocks if hole is None else self._layout.first_block_from_cipher_off(hole)
+        return first, blocks if end >= full_blocks else max(end, first + 1)

@@ -29,6 +29,7 @@ from pcvfs.spec import (
     CONFIG_BACKUP_SUFFIX,
     CONFIG_NAME,
     CONFIG_TMP_SUFFIX,
+    DIRIV_MKDIR_PREFIX,
     DIRIV_NAME,
     DIRIV_RMDIR_PREFIX,
     LONG_NAME_SUFFIX,
@@ -40,6 +41,10 @@ from pcvfs.types import DirIV
 OPEN_DIRS_MAX: Final = 64
 _BATCH: Final = 512
 _CONFIG_REMNANTS: Final = frozenset({CONFIG_NAME + CONFIG_BACKUP_SUFFIX, CONFIG_NAME + CONFIG_TMP_SUFFIX})
+_REMNANTS: Final = {
+    DIRIV_MKDIR_PREFIX: ProblemKind.MKDIR_REMNANT,
+    DIRIV_RMDIR_PREFIX: ProblemKind.RMDIR_REMNANT,
+}
 _VANISHED: Final = frozenset({errno.ENOENT, errno.ENODATA, errno.ESTALE})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
@@ -201,9 +206,10 @@ class _Check:
         if cname in _CONFIG_REMNANTS and directory.parent is None:
             self._add(ProblemKind.CONFIG_REMNANT, directory, cname, None)
             return True
-        if cname.startswith(DIRIV_RMDIR_PREFIX):
-            self._add(ProblemKind.RMDIR_REMNANT, directory, cname, None)
-            return True
+        for prefix, kind in _REMNANTS.items():
+            if cname.startswith(prefix):
+                self._add(kind, directory, cname, None)
+                return True
         return False
 
     def _is_worth_checking(self, directory: WalkedDir, cname: bytes) -> bool:

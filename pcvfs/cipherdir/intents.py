@@ -8,7 +8,8 @@ write. Replaying writes the same ciphertext to the same place: it can be repeate
 This is about the end of a process, not of power: the file lies in the runtime directory (tmpfs), nothing is synced,
 and a slot from before the last boot is ignored. Only the single owner of a cipherdir may have one.
 
-The slot, little-endian, at fixed offsets:
+The file has a few slots of one size, so that threads need not wait for each other. A slot, in the machine's byte
+order, at fixed offsets (native/pcv_intent.c writes it):
 
     0  u64  1 while a write is in progress; the last thing that ``begin`` stores
     8  16s  boot id
@@ -18,10 +19,10 @@ The slot, little-endian, at fixed offsets:
     64 u64  length of the write
     72 i64  size to cut the file to afterwards, or -1
     80 u16  length of the path
-    82      path relative to the cipherdir, ciphertext names
+    82      path relative to the cipherdir, ciphertext names; a hint, the file may have been renamed since
     8192    the bytes
 
-Concurrency: one writer, one write at a time.
+Concurrency: ``begin`` and ``end`` are for one thread; the block lane has its own way to the same slots, in C.
 """
 
 from __future__ import annotations
@@ -38,16 +39,17 @@ from typing import Final, NamedTuple
 
 from pcvfs.cipherdir import backing
 from pcvfs.errors import VolumeError
+from pcvfs.native.files import INTENT_HEAD_SIZE, INTENT_SLOT_SIZE, INTENT_SLOTS, Intents
 
 log = logging.getLogger(__name__)
 
-_HEAD: Final = struct.Struct("<Q16sQQQQQQqH")
-_DATA_AT: Final = 8192
-_PATH_MAX: Final = _DATA_AT - _HEAD.size
-_INITIAL_SIZE: Final = _DATA_AT + (5 << 18)  # one request of 1 MiB, sealed
+_HEAD: Final = struct.Struct("=Q16sQQQQQQqH")
+_DATA_MAX: Final = INTENT_SLOT_SIZE - INTENT_HEAD_SIZE
+_PATH_MAX: Final = INTENT_HEAD_SIZE - _HEAD.size
+_AREA_SIZE: Final = INTENT_SLOTS * INTENT_SLOT_SIZE
+_SLOT_STARTS: Final = range(0, _AREA_SIZE, INTENT_SLOT_SIZE)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _IDLE: Final = bytes(8)
-_BUSY: Final = (1).to_bytes(8, "little")
 
 
 class _Pending(NamedTuple):
@@ -76,119 +78,151 @@ class IntentLog:
         self._root = _identity(os.fstat(root_fd))
         self._boot_id = _boot_id()
         self._fd = _open_slot(self._path)
-        size = max(os.fstat(self._fd).st_size, _INITIAL_SIZE)
-        os.ftruncate(self._fd, size)
-        self._map = mmap.mmap(self._fd, size)
+        os.ftruncate(self._fd, _AREA_SIZE)
+        self._map = mmap.mmap(self._fd, _AREA_SIZE)
+        self.slots = Intents(self._map, self._boot_id, self._root)
+        self._slot = -1
 
     def begin(self, path: bytes, file_st: os.stat_result, offset: int, data: bytes, final_size: int | None) -> None:
         """Note what is about to be written. Returns only after all of it is noted.
 
         Args:
-            path: of the file, relative to the cipherdir, in ciphertext. Longer than fits: nothing is noted.
+            path: of the file, relative to the cipherdir, in ciphertext.
             offset: in the backing file.
+            data: more than a sealed request of 1 MiB is not noted.
             final_size: what the file is cut to after the write, if it is.
         """
-        if len(path) > _PATH_MAX:
-            return
-        if _DATA_AT + len(data) > len(self._map):
-            self._map.resize(_DATA_AT + len(data))
-        self._map[_DATA_AT : _DATA_AT + len(data)] = data
-        head = _HEAD.pack(
-            0,
-            self._boot_id,
-            *self._root,
-            *_identity(file_st),
-            offset,
-            len(data),
-            -1 if final_size is None else final_size,
-            len(path),
-        )
-        self._map[: _HEAD.size] = head
-        self._map[_HEAD.size : _HEAD.size + len(path)] = path
-        self._map[:8] = _BUSY
+        self._slot = self.slots.begin(path, _identity(file_st), offset, data, final_size)
 
     def end(self) -> None:
         """The write is done, or has failed and was undone."""
-        self._map[:8] = _IDLE
+        self.slots.end(self._slot)
+        self._slot = -1
 
-    def replay(self, root_fd: int) -> bool:
-        """Finish the write that a killed process left unfinished; True if there was one.
+    def replay(self, root_fd: int) -> int:
+        """Finish the writes that a killed process left unfinished; returns how many there were.
 
         Raises:
-            OSError: it could not be finished; the slot is kept.
+            OSError: one could not be finished; its slot is kept.
         """
-        pending = self._pending()
-        if pending is None:
-            self.end()
-            return False
-        fd = _open_file(root_fd, pending)
-        if fd is not None:
-            try:
-                backing.pwrite_full(fd, pending.data, pending.offset)
-                if pending.final_size >= 0:
-                    os.ftruncate(fd, pending.final_size)
-            finally:
-                os.close(fd)
-            log.warning("finished a write of %d bytes that a killed mount had begun", len(pending.data))
-        self.end()
-        return fd is not None
+        replayed = 0
+        for start in _SLOT_STARTS:
+            pending = self._pending(start)
+            if pending is not None:
+                replayed += _repeat(root_fd, pending)
+            self._map[start : start + len(_IDLE)] = _IDLE
+        return replayed
 
     def close(self) -> None:
         """Remove the slot. Only once nothing is in progress."""
         if self._fd >= 0:
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
+            self.slots.release()
             self._map.close()
             os.close(self._fd)
             self._fd = -1
 
-    def _pending(self) -> _Pending | None:
-        state, boot_id, *ids, offset, length, final_size, path_size = _HEAD.unpack_from(self._map)
+    def _pending(self, start: int) -> _Pending | None:
+        state, boot_id, *ids, offset, length, final_size, path_size = _HEAD.unpack_from(self._map, start)
         root, file_id = tuple(ids[:2]), (ids[2], ids[3])
         is_ours = state == 1 and boot_id == self._boot_id and root == self._root
-        if not is_ours or path_size > _PATH_MAX or _DATA_AT + length > len(self._map):
+        if not is_ours or path_size > _PATH_MAX or length > _DATA_MAX:
             return None
-        path = self._map[_HEAD.size : _HEAD.size + path_size]
-        return _Pending(path, file_id, offset, self._map[_DATA_AT : _DATA_AT + length], final_size)
+        path_at, data_at = start + _HEAD.size, start + INTENT_HEAD_SIZE
+        path, data = self._map[path_at : path_at + path_size], self._map[data_at : data_at + length]
+        return _Pending(path, file_id, offset, data, final_size)
+
+
+def _repeat(root_fd: int, pending: _Pending) -> bool:
+    """Write once more what was being written; False if the file is gone, and the write with it."""
+    fd = _open_file(root_fd, pending)
+    if fd is None:
+        log.warning("the file of an interrupted write is gone")
+        return False
+    try:
+        backing.pwrite_full(fd, pending.data, pending.offset)
+        if pending.final_size >= 0:
+            os.ftruncate(fd, pending.final_size)
+    finally:
+        os.close(fd)
+    log.warning("finished a write of %d bytes that a killed mount had begun", len(pending.data))
+    return True
 
 
 def has_pending_write(root_fd: int) -> bool:
     """Whether a killed mount left a write for the next mount to finish. For ``fsck``; reads only."""
     try:
-        head = _slot_path(root_fd, _runtime_directory(create=False)).read_bytes()[: _HEAD.size]
+        area = _slot_path(root_fd, _runtime_directory(create=False)).read_bytes()
     except (OSError, VolumeError):
         return False
-    if len(head) < _HEAD.size:
-        return False
-    state, boot_id, root_dev, root_ino, *_ = _HEAD.unpack(head)
-    return bool(state == 1 and boot_id == _boot_id() and (root_dev, root_ino) == _identity(os.fstat(root_fd)))
+    boot_id, root = _boot_id(), _identity(os.fstat(root_fd))
+    for start in _SLOT_STARTS:
+        if start + _HEAD.size <= len(area):
+            state, slot_boot_id, root_dev, root_ino, *_ = _HEAD.unpack_from(area, start)
+            if state == 1 and slot_boot_id == boot_id and (root_dev, root_ino) == root:
+                return True
+    return False
 
 
 def _open_file(root_fd: int, pending: _Pending) -> int | None:
-    """The file of a pending write, if it is still what it was."""
-    dirfd = os.dup(root_fd)
-    try:
-        *parents, last = pending.path.split(b"/")
-        for cname in parents:
-            below = backing.openat(dirfd, cname, os.O_PATH | os.O_DIRECTORY)
-            os.close(dirfd)
-            dirfd = below
-        path_fd = backing.open_path(dirfd, last)
-    except FileNotFoundError:
-        log.warning("the file of an interrupted write is gone")
+    """The file of a pending write: where it was when it was opened, or wherever it is by now."""
+    path_fd = _find_by_path(root_fd, pending)
+    if path_fd is None:
+        path_fd = _find_by_identity(root_fd, pending.file_id)
+    if path_fd is None:
         return None
-    finally:
-        os.close(dirfd)
     try:
-        if _identity(os.fstat(path_fd)) != pending.file_id:
-            log.warning("the file of an interrupted write was replaced")
-            return None
         try:
             return backing.reopen(path_fd, os.O_RDWR)
         except PermissionError:
             return backing.reopen_despite_mode(path_fd, os.O_RDWR)
     finally:
         os.close(path_fd)
+
+
+def _find_by_path(root_fd: int, pending: _Pending) -> int | None:
+    *parents, last = pending.path.split(b"/")
+    try:
+        dirfd = _open_chain(root_fd, parents)
+        try:
+            path_fd = backing.open_path(dirfd, last)
+        finally:
+            os.close(dirfd)
+    except OSError:
+        return None
+    if _identity(os.fstat(path_fd)) == pending.file_id:
+        return path_fd
+    os.close(path_fd)
+    return None
+
+
+def _find_by_identity(root_fd: int, file_id: tuple[int, int]) -> int | None:
+    """Walk the whole cipherdir: slow, but only after a kill, and only if the file was renamed while it was open."""
+    pending: list[list[bytes]] = [[]]
+    while pending:
+        parents = pending.pop()
+        dirfd = _open_chain(root_fd, parents)
+        try:
+            for entry in backing.scandir(dirfd):
+                if entry.type_bits == stat.S_IFDIR:
+                    pending.append([*parents, entry.cname])
+                elif entry.st_ino == file_id[1] and _identity(backing.statat(dirfd, entry.cname)) == file_id:
+                    return backing.open_path(dirfd, entry.cname)
+        finally:
+            os.close(dirfd)
+    return None
+
+
+def _open_chain(root_fd: int, cnames: list[bytes]) -> int:
+    dirfd = os.dup(root_fd)
+    for cname in cnames:
+        try:
+            below = backing.open_dir(dirfd, cname)
+        finally:
+            os.close(dirfd)
+        dirfd = below
+    return dirfd
 
 
 def _identity(st: os.stat_result) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 PROBLEMS_KEPT: Final = 10_000
 PROGRESS_INTERVAL_S: Final = 0.1
@@ -38,6 +38,7 @@ class ProblemKind(Enum):
     LONG_NAME_CORRUPT = "long-name-corrupt", Severity.ERROR, "the .name file can't be used: the name is lost"
     LONG_NAME_MISMATCH = "long-name-mismatch", Severity.ERROR, "the .name file belongs to another entry"
     LONG_NAME_ORPHAN = "long-name-orphan", Severity.WARNING, "a .name file without the entry it names"
+    MKDIR_REMNANT = "mkdir-remnant", Severity.WARNING, "left over from an interrupted creation of a directory"
     RMDIR_REMNANT = "rmdir-remnant", Severity.WARNING, "left over from an interrupted removal of a directory"
     CONFIG_REMNANT = "config-remnant", Severity.WARNING, "a backup or an interrupted change of the config"
     ENTRY_UNREADABLE = "entry-unreadable", Severity.ERROR, "entry can't be examined"
@@ -58,10 +59,15 @@ class ProblemKind(Enum):
     XATTR_OLD_ACL = "xattr-old-acl", Severity.WARNING, "POSIX ACL encrypted by gocryptfs 1.x: not in force"
     PERMISSION_DENIED = "permission-denied", Severity.SKIPPED, "not checked: permission denied"
 
-    def __init__(self, identifier: str, severity: Severity, summary: str) -> None:
-        self.identifier: Final = identifier
-        self.severity: Final = severity
-        self.summary: Final = summary
+    severity: Severity
+    summary: str
+
+    def __new__(cls, identifier: str, severity: Severity, summary: str) -> Self:
+        kind = object.__new__(cls)
+        kind._value_ = identifier
+        kind.severity = severity
+        kind.summary = summary
+        return kind
 
 
 @dataclass(frozen=True, slots=True)

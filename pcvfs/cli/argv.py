@@ -19,7 +19,7 @@ _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 _REVERSE: Final = "reverse mode is not supported yet"
-_FIDO2: Final = "FIDO2 words are not supported"
+_FIDO2: Final = "FIDO2 tokens are not supported"
 
 # Options of the original that ask for something we can't do. Ignoring them would do the wrong thing silently.
 UNSUPPORTED: Final[Mapping[str, str]] = {

@@ -1,8 +1,10 @@
-"""The names of the ciphers as the user knows them: gocryptfs' own, as ``-info`` and ``-speed`` print them."""
+"""The ciphers as the user knows them: gocryptfs' names (as ``-info`` and ``-speed`` print them) and options."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+
+from pcvfs.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from pcvfs.crypto.aead import CipherKind
@@ -17,3 +19,18 @@ _NAMES: Final = {
 
 def cipher_name(kind: CipherKind) -> str:
     return _NAMES[kind.name]
+
+
+def cipher_of(*, aessiv: bool, xchacha: bool) -> CipherKind:
+    """The cipher that the options ``--aessiv`` and ``--xchacha`` ask for.
+
+    Raises:
+        UsageError: both, with the exit code that the original has for it.
+    """
+    from pcvfs.crypto.aead import CipherKind
+
+    if aessiv and xchacha:
+        raise UsageError("--aessiv and --xchacha can't be used together", exit_code=ExitCode.WRITE_CONFIG)
+    if aessiv:
+        return CipherKind.AES_SIV
+    return CipherKind.XCHACHA20_POLY1305 if xchacha else CipherKind.AES_GCM

@@ -34,6 +34,8 @@ VERBS: Final = (
     "completion",
 )
 
+COMPLETION_VARIABLE: Final = "_PCVFS_COMPLETE"  # the name that click derives from "pcvfs"
+
 EXIT_CODES: Final[Mapping[ExitCode, str]] = {
     ExitCode.OK: "success",
     ExitCode.USAGE: "wrong usage: unknown option, missing argument, options that contradict each other",
@@ -59,8 +61,6 @@ _HELP: Final = RichHelpConfiguration(
     theme="default-slim",
     enable_theme_env_var=False,
     text_markup=None,
-    text_paragraph_linebreaks="\n\n",
-    style_helptext="",
     options_table_help_sections=["help", "default"],
     max_width=100,
 )
@@ -121,11 +121,7 @@ class Verb(RichCommand):
         super().invoke(ctx)
 
     def format_help_text(self, _ctx: RichContext, formatter: click.RichHelpFormatter) -> None:  # type: ignore[override]
-        from rich.padding import Padding
-
-        paragraphs = inspect.cleandoc(self.help or "").split("\n\n")
-        text = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
-        formatter.write(Padding(text, (0, 0, 1, 0)))
+        _write_paragraphs(self.help, formatter)
 
     def format_epilog(self, _ctx: RichContext, formatter: click.RichHelpFormatter) -> None:  # type: ignore[override]
         from rich.table import Table
@@ -145,6 +141,9 @@ class Verb(RichCommand):
 class Verbs(RichGroup):
     """The ``pcvfs`` command itself. A verb's module is imported when the verb is asked for."""
 
+    def format_help_text(self, _ctx: RichContext, formatter: click.RichHelpFormatter) -> None:  # type: ignore[override]
+        _write_paragraphs(self.help, formatter)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
@@ -155,6 +154,14 @@ class Verbs(RichGroup):
         if not isinstance(verb, Verb):
             raise TypeError(f"pcvfs.cli.{cmd_name}.verb is not a Verb")
         return verb
+
+
+def _write_paragraphs(text: str | None, formatter: click.RichHelpFormatter) -> None:
+    """Reflow each paragraph, and keep the space between them, which rich-click would swallow."""
+    from rich.padding import Padding
+
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    formatter.write(Padding("\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs), (0, 0, 1, 0)))
 
 
 def _show_version(ctx: click.Context, _param: click.Parameter, is_asked: bool) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import rich_click as click
 from click.shell_completion import get_completion_class
 
 from pcvfs.cli import console
-from pcvfs.cli.command import root, verb_command
+from pcvfs.cli.command import COMPLETION_VARIABLE, root, verb_command
 from pcvfs.errors import ExitCode, InternalError
-
-_VARIABLE: Final = "_PCVFS_COMPLETE"  # the name that click derives from "pcvfs"
 
 
 @verb_command(
@@ -39,5 +35,5 @@ def verb(*, shell: str) -> None:
     if complete is None:
         raise InternalError(f"click has no completion for {shell}")
     # Not .source(): for bash it starts a shell to check its version.
-    script = complete(root(), {}, "pcvfs", _VARIABLE)
+    script = complete(root(), {}, console.PROGRAM, COMPLETION_VARIABLE)
     console.say(script.source_template % script.source_vars())

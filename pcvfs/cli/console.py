@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Final, TextIO, TypeAlias
+from typing import Final, TypeAlias
 
 from pcvfs.errors import PcvfsError
 
@@ -20,58 +20,54 @@ PROGRAM: Final = "pcvfs"
 
 _RED: Final = "1;31"
 _YELLOW: Final = "1;33"
-_GREEN: Final = "32"
 _CYAN: Final = "36"
 
 Meter: TypeAlias = Callable[[int, int], None]  # (files so far, bytes so far)
 
 
 def say(text: str = "") -> None:
-    """Print a line that the user asked for."""
+    """Print a line that the user asked for, at once: a program may be waiting for it."""
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """Print a line of news to stderr, unprefixed."""
-    sys.stdout.flush()
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def warn(text: str, *, hint: str = "") -> None:
-    _complain(f"{_paint('warning:', _YELLOW)} {text}", hint)
+    """Print what the user should know although the command goes on."""
+    _complain(f"{_paint('warning:', _YELLOW)} {_printable_text(text)}", hint)
 
 
 def error(failure: PcvfsError) -> None:
     """Print an error and its hint. Never a traceback."""
-    _complain(
-        _paint(failure.message, _RED) if _has_colour(sys.stderr) else failure.message,
-        failure.hint,
-    )
-
-
-def success(text: str) -> None:
-    say(_paint(text, _GREEN, sys.stdout))
+    _complain(_paint(_printable_text(failure.message), _RED), failure.hint)
 
 
 def _complain(text: str, hint: str) -> None:
     with contextlib.suppress(BrokenPipeError):
         note(f"{PROGRAM}: {text}")
         for line in hint.splitlines():
-            note(f"{_paint('hint:', _CYAN)} {line}")
+            note(f"{_paint('hint:', _CYAN)} {_printable_text(line)}")
 
 
-def _paint(text: str, colour: str, stream: TextIO | None = None) -> str:
-    return f"\033[{colour}m{text}\033[0m" if _has_colour(stream or sys.stderr) else text
+def _paint(text: str, colour: str) -> str:
+    return f"\033[{colour}m{text}\033[0m" if _has_colour() else text
 
 
-def _has_colour(stream: TextIO) -> bool:
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb" and stream.isatty()
+def _has_colour() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb" and sys.stderr.isatty()
 
 
 def printable(name: bytes) -> str:
     r"""A file name as text for the terminal: control characters and bytes that aren't UTF-8 come out as ``\xNN``."""
-    text = name.decode("utf-8", "backslashreplace")
+    return _printable_text(name.decode("utf-8", "backslashreplace"))
+
+
+def _printable_text(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import rich_click as click
 
 from pcvfs.cli import console
+from pcvfs.cli.ciphers import cipher_of
 from pcvfs.cli.command import option, option_group, verb_command
 from pcvfs.cli.options import (
     PATH,
@@ -24,7 +25,7 @@ from pcvfs.cli.options import (
     scryptn_option,
 )
 from pcvfs.cli.passwords import PasswordOptions, read_new_password, wiping
-from pcvfs.errors import ExitCode, UsageError
+from pcvfs.errors import ExitCode
 from pcvfs.spec import SCRYPT_LOG_N_DEFAULT
 
 if TYPE_CHECKING:
@@ -44,21 +45,11 @@ class FormatOptions:
     deterministic_names: bool
     longnamemax: int
 
-    def __post_init__(self) -> None:
-        if self.aessiv and self.xchacha:
-            raise UsageError("--aessiv and --xchacha can't be used together", exit_code=ExitCode.WRITE_CONFIG)
-
     def with_cost(self, log_n: int) -> CreateOptions:
-        from pcvfs.crypto.aead import CipherKind
         from pcvfs.format.keys import CreateOptions
 
-        cipher = CipherKind.AES_GCM
-        if self.aessiv:
-            cipher = CipherKind.AES_SIV
-        elif self.xchacha:
-            cipher = CipherKind.XCHACHA20_POLY1305
         return CreateOptions(
-            cipher=cipher,
+            cipher=cipher_of(aessiv=self.aessiv, xchacha=self.xchacha),
             plaintext_names=self.plaintextnames,
             deterministic_names=self.deterministic_names,
             long_name_max=self.longnamemax,
@@ -123,13 +114,15 @@ def verb(
     common: CommonOptions,
 ) -> None:
     from pcvfs.cipherdir.lifecycle import check_creatable, create_volume
+    from pcvfs.crypto.secret import harden_process
 
+    harden_process()
     require_min_log_n(scryptn, ExitCode.WRITE_CONFIG)
+    options = format_options.with_cost(scryptn)
     check_creatable(cipherdir, config_path=config)
     with master.read() if master.is_given else nullcontext() as given_key:
         common.say("Choose a password for protecting your files.")
         with wiping(read_new_password(source)) as password:
-            options = format_options.with_cost(scryptn)
             master_key = create_volume(cipherdir, password, options, config_path=config, master_key=given_key)
     with master_key:
         if not master.is_given:

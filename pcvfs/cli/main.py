@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 
 import rich_click as click
+from click.exceptions import Exit
 
 from pcvfs.cli import console
-from pcvfs.cli.command import VERBS, root
+from pcvfs.cli.command import COMPLETION_VARIABLE, VERBS, root
 from pcvfs.errors import ExitCode, PcvfsError, UsageError
 
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _trace()
         console.error(exc)
         return exc.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         console.error(PcvfsError("interrupted"))
         return ExitCode.SIGNAL
     except BrokenPipeError:
@@ -53,16 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     command = root()
+    if COMPLETION_VARIABLE in os.environ:
+        command.main(prog_name=console.PROGRAM)  # completes a line for the shell, and exits
     try:
-        if args:
-            args[0] = _verb_of(args[0])
-        result = command.main(args=args, prog_name=console.PROGRAM, standalone_mode=False)
+        # Not command.main(): it would turn a broken pipe and Ctrl-C into exit codes of its own.
+        words = [_verb_of(args[0]), *args[1:]] if args else ["--help"]
+        with command.make_context(console.PROGRAM, words) as ctx:
+            command.invoke(ctx)
     except click.ClickException as exc:
         raise _usage_error(exc) from exc
-    except SystemExit as exc:
-        # rich-click prints the help of a bare `pcvfs` this way, and completion ends this way.
-        return int(exc.code or 0)
-    return result if isinstance(result, int) else ExitCode.OK
+    except Exit as exc:
+        return exc.exit_code if args else ExitCode.USAGE
+    return ExitCode.OK
 
 
 def _verb_of(word: str) -> str:

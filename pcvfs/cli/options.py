@@ -5,7 +5,7 @@ Each group reaches its verb as one frozen record. Values are checked here; what 
 
 from __future__ import annotations
 
-import logging
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +21,17 @@ from pcvfs.spec import KEY_SIZE, LONG_NAME_MAX_FLOOR, NAME_MAX, SCRYPT_LOG_N_MAX
 
 if TYPE_CHECKING:
     from pcvfs.crypto.secret import Secret
+    from pcvfs.format.keys import CreateOptions
 
-PATH: Final = click.Path(path_type=bytes)
+
+class _PathType(click.Path):
+    """A path as bytes, completed by the shell, and not looked at: a stat of a mount that hangs would hang as well."""
+
+    def convert(self, value: object, _param: click.Parameter | None, _ctx: click.Context | None) -> bytes:
+        return value if isinstance(value, bytes) else os.fsencode(str(value))
+
+
+PATH: Final = _PathType()
 
 _DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _UNIT_S: Final = {
@@ -245,10 +254,26 @@ class VolumeFlags:
     raw64: bool
     hkdf: bool
 
+    def as_format(self) -> CreateOptions:
+        """Raises: UsageError for flags that no volume has together."""
+        from pcvfs.cli.ciphers import cipher_of
+        from pcvfs.format.keys import CreateOptions
+
+        if self.xchacha and not self.hkdf:
+            raise UsageError("--xchacha and --no-hkdf can't be used together")
+        return CreateOptions(
+            cipher=cipher_of(aessiv=self.aessiv, xchacha=self.xchacha),
+            plaintext_names=self.plaintextnames,
+            deterministic_names=self.deterministic_names,
+            long_name_max=self.longnamemax,
+            hkdf=self.hkdf,
+            raw64=self.raw64,
+        )
+
     def warn_if_idle(self, master: MasterKeyOptions) -> None:
         """Say so if a flag is given where the config file decides."""
         if not master.is_given and self != DEFAULT_FLAGS:
-            logging.getLogger(__name__).info("format options are ignored: the config file decides")
+            console.warn("format options matter with a master key only: otherwise the config file decides")
 
 
 DEFAULT_FLAGS: Final = VolumeFlags(

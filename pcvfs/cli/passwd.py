@@ -68,8 +68,10 @@ def verb(
     common: CommonOptions,
 ) -> None:
     from pcvfs.cipherdir.lifecycle import change_password, read_config
+    from pcvfs.crypto.secret import harden_process
     from pcvfs.format.keys import unwrap_master_key
 
+    harden_process()
     master.refuse_beside(source)
     require_min_log_n(scryptn, ExitCode.SCRYPT_PARAMS)
     volume = read_config(cipherdir, config)

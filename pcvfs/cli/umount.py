@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -66,10 +67,17 @@ def verb(*, mountpoint: bytes, lazy: bool, force: bool, common: CommonOptions) -
     if force:
         mounts.cut_off(mount)
         return
+    # Its end is what "unmounted" means to whoever mounts or copies CIPHERDIR next. Lazily, it may be days away.
+    server = None if lazy else mounts.open_server(mount)
     try:
         mounts.unmount(mount, lazy=lazy)
+        if server is not None:
+            mounts.wait_for_server(server)
     except VolumeBusyError as exc:
         raise VolumeBusyError(exc.message, hint=_name_holders(mounts.find_holders(mount))) from exc
+    finally:
+        if server is not None:
+            os.close(server)
 
 
 def _name_holders(holders: Sequence[mounts.Holder]) -> str:

@@ -135,6 +135,11 @@ class NativeCipher:
         self._cipher_block_size = spec.BLOCK_SIZE + kind.overhead
         self._aead = native.Aead(kind.value, content_key.view())
 
+    @property
+    def aead(self) -> native.Aead:
+        """The C object, for code in C that encrypts blocks itself."""
+        return self._aead
+
     def seal_blocks(
         self, plaintext: Buffer, first_block_no: int, file_id: bytes, nonces: Buffer | None = None
     ) -> bytes:

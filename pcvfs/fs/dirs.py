@@ -26,7 +26,14 @@ from pcvfs.cipherdir import backing
 from pcvfs.errors import FormatError, NameDecodeError
 from pcvfs.format.badnames import BadNames, is_badname
 from pcvfs.format.names import NameClass, classify, sidecar_name
-from pcvfs.spec import CONFIG_NAME, DIRIV_NAME, DIRIV_RMDIR_PREFIX, LONG_NAME_SUFFIX, ZERO_DIRIV
+from pcvfs.spec import (
+    CONFIG_NAME,
+    DIRIV_MKDIR_PREFIX,
+    DIRIV_NAME,
+    DIRIV_RMDIR_PREFIX,
+    LONG_NAME_SUFFIX,
+    ZERO_DIRIV,
+)
 from pcvfs.types import DirIV
 
 if TYPE_CHECKING:
@@ -37,11 +44,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DIRFD_CACHE: Final = 512
-_MKDIR_PREFIX: Final = b"gocryptfs.diriv.mkdir."
 _LEFTOVER: Final = re.compile(
-    rb"(?:" + re.escape(DIRIV_RMDIR_PREFIX) + rb"|" + re.escape(_MKDIR_PREFIX) + rb")[0-9]+\Z"
+    rb"(?:" + re.escape(DIRIV_RMDIR_PREFIX) + rb"|" + re.escape(DIRIV_MKDIR_PREFIX) + rb")[0-9]+\Z"
 )
 _LOGGED_MAX: Final = 10_000
+_SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # says nothing about what is on disk
 _NO_RENAME_FLAGS: Final = frozenset({errno.EINVAL, errno.ENOSYS})
 
 
@@ -128,8 +135,9 @@ class Directories:
         return node.diriv
 
     def _read_diriv(self, node: Node) -> DirIV:
+        dirfd = self.dirfd(node)
         try:
-            return backing.read_diriv(self.dirfd(node))
+            return backing.read_diriv(dirfd)
         except (FormatError, FileNotFoundError) as exc:
             self._log_once(node, DIRIV_NAME, "has no usable gocryptfs.diriv: its names can't be decrypted")
             raise OSError(errno.EIO, os.strerror(errno.EIO)) from exc
@@ -148,17 +156,35 @@ class Directories:
         """Write the ``.name`` file of a long name; True if it was not there before."""
         if stored.long_name is None:
             return False
+        sidecar = sidecar_name(stored.cname)
         try:
-            backing.write_long_name(dirfd, sidecar_name(stored.cname), stored.long_name)
+            backing.write_long_name(dirfd, sidecar, stored.long_name)
         except FileExistsError:
-            return False
+            if self._holds(dirfd, sidecar, stored.long_name):
+                return False
+            # Cut short by a kill, or damaged: what belongs in it is known, and nothing else ever can.
+            backing.unlinkat(dirfd, sidecar)
+            backing.write_long_name(dirfd, sidecar, stored.long_name)
+            return False  # an object that was here before may need it
         return True
 
+    @staticmethod
+    def _holds(dirfd: int, sidecar: bytes, long_name: bytes) -> bool:
+        try:
+            return backing.read_long_name(dirfd, sidecar) == long_name
+        except FormatError:
+            return False
+
     def drop_sidecar(self, dirfd: int, stored: StoredName) -> None:
-        """Remove the ``.name`` file of a long name whose object is gone."""
-        if stored.long_name is not None:
-            with contextlib.suppress(FileNotFoundError):
-                backing.unlinkat(dirfd, sidecar_name(stored.cname))
+        """Remove the ``.name`` file of a long name whose object is gone. Never fails: alone it does no harm."""
+        if stored.long_name is None:
+            return
+        try:
+            backing.unlinkat(dirfd, sidecar_name(stored.cname))
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            log.warning("the .name file of a removed long name stays behind: %s", exc.strerror)
 
     # --- making and removing ------------------------------------------------------------------------------------
     def make(self, parent_fd: int, cname: bytes, mode: int) -> DirIV:
@@ -174,7 +200,7 @@ class Directories:
             backing.mkdirat(parent_fd, cname, mode)
             return DirIV(ZERO_DIRIV)
         diriv = self._volume.new_diriv()
-        tmp = _temporary(_MKDIR_PREFIX)
+        tmp = _temporary(DIRIV_MKDIR_PREFIX)
         backing.mkdirat(parent_fd, tmp, mode | 0o700)
         try:
             fd = backing.openat(parent_fd, tmp, os.O_RDONLY | os.O_DIRECTORY)
@@ -228,6 +254,25 @@ class Directories:
                 with contextlib.suppress(OSError):
                     backing.renameat2(parent_fd, tmp, parent_fd, cname)
                 raise
+
+    @contextlib.contextmanager
+    def vacated(self, parent_fd: int, cname: bytes) -> Iterator[None]:
+        """Have an empty directory out of the way while something else takes its name; put it back if that fails.
+
+        Raises:
+            OSError: ENOTEMPTY, nothing has changed; or what the body raised.
+        """
+        tmp = _temporary(DIRIV_RMDIR_PREFIX)
+        with self._permitted(parent_fd, cname) as fd:
+            self._orphan_sidecars(fd)
+            backing.renameat2(parent_fd, cname, parent_fd, tmp)
+            try:
+                yield
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    backing.renameat2(parent_fd, tmp, parent_fd, cname)
+                raise
+        self._discard(parent_fd, tmp)
 
     def _saved_diriv(self, fd: int) -> DirIV | None:
         """The IV, to put it back should removing fail; None if there is no good one."""
@@ -291,16 +336,11 @@ class Directories:
         """Remove what is left under a temporary name, directory or IV; failing is harmless."""
         with contextlib.suppress(OSError):
             try:
-                fd = backing.openat(parent_fd, tmp, os.O_RDONLY | os.O_DIRECTORY)
+                with self._permitted(parent_fd, tmp) as fd:
+                    self._empty_out(fd, self._orphan_sidecars(fd))  # nobody's files are in it, or it stays
+                    backing.rmdirat(parent_fd, tmp)
             except NotADirectoryError:
                 backing.unlinkat(parent_fd, tmp)  # gocryptfs parks the IV itself under such a name
-                return
-            try:
-                with contextlib.suppress(FileNotFoundError):
-                    backing.unlinkat(fd, DIRIV_NAME)
-            finally:
-                os.close(fd)
-            backing.rmdirat(parent_fd, tmp)
 
     # --- listing ------------------------------------------------------------------------------------------------
     def entries(self, node: Node, fd: int, *, may_clean: bool) -> list[Listed]:
@@ -345,8 +385,12 @@ class Directories:
             case NameClass.LONG_CONTENT:
                 try:
                     return backing.read_long_name(fd, sidecar_name(cname))
-                except (FormatError, OSError):
+                except FormatError:
                     return cname  # does not decrypt, so it is reported as what it is
+                except OSError as exc:
+                    if exc.errno in _SHORTAGE:
+                        raise
+                    return cname
             case NameClass.NORMAL:
                 if may_clean and _LEFTOVER.match(cname):
                     self._discard(fd, cname)

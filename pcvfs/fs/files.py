@@ -19,7 +19,8 @@ import contextlib
 import errno
 import logging
 import os
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from pcvfs.cipherdir import backing
 from pcvfs.errors import AuthenticationError, HeaderError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pcvfs.cipherdir.intents import IntentLog
     from pcvfs.cipherdir.volume import Volume
     from pcvfs.fs.inodes import Node
+    from pcvfs.fs.options import MountOptions
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,42 @@ class FilePolicy:
         self.is_shared = is_shared
         self.prealloc = prealloc
         self.intents = intents
+
+    def open(self, fd: int, node: Node, *, is_writable: bool) -> BackingFile:
+        """The state of a file that was just opened; ``fd`` is taken over."""
+        return OpenFile(self, fd, node, is_writable=is_writable)
+
+
+def make_policy(volume: Volume, options: MountOptions, intents: IntentLog | None) -> FilePolicy:
+    """The policy of a mount that reads and writes in Python."""
+    prealloc = not options.noprealloc and backing.preallocation_helps(volume.root_fd)
+    return FilePolicy(volume, is_shared=options.sharedstorage, prealloc=prealloc, intents=intents)
+
+
+class BackingFile(Protocol):
+    """What an inode has while its file is open: ``OpenFile``, or the same in C for the block lane.
+
+    Attributes:
+        fd: the backing file.
+        is_writable: ``fd`` is open for writing.
+        opens: how many need it; at 0 it is closed.
+    """
+
+    opens: int
+
+    @property
+    def fd(self) -> int: ...
+    @property
+    def is_writable(self) -> bool: ...
+    @property
+    def size(self) -> int: ...
+    def upgrade(self, fd: int) -> None: ...
+    def close(self) -> None: ...
+    def read(self, offset: int, length: int) -> bytes | memoryview: ...
+    def write(self, offset: int, data: bytes | memoryview) -> int: ...
+    def truncate(self, size: int) -> None: ...
+    def sync(self, *, data_only: bool) -> None: ...
+    def flush(self) -> None: ...
 
 
 class OpenFile:
@@ -187,8 +225,9 @@ class OpenFile:
             return 0
         self._volume.layout.span(offset, len(data))  # EFBIG before anything is changed
         self._refresh()
-        self._pad_before(offset)
-        self._write_at(offset, data)
+        with self._growing():
+            self._pad_before(offset)
+            self._write_at(offset, data)
         return len(data)
 
     def truncate(self, size: int) -> None:
@@ -204,7 +243,20 @@ class OpenFile:
             self._shrink(size)
         elif size > self.size:
             self._volume.layout.plain_to_cipher_size(size)  # EFBIG
-            self._grow(size)
+            with self._growing():
+                self._grow(size)
+
+    @contextlib.contextmanager
+    def _growing(self) -> Iterator[None]:
+        """Growing takes up to three writes. If one fails, those before it are taken back."""
+        size, cipher_size = self.size, self._cipher_size
+        try:
+            yield
+        except (OSError, AuthenticationError, HeaderError):
+            if self._cipher_size > cipher_size:
+                with contextlib.suppress(OSError, AuthenticationError, HeaderError):
+                    self._shrink(size) if size else self._clear()
+            raise
 
     def _clear(self) -> None:
         """Drop content and file id: the next write starts a new file, so old blocks never fit into it."""
@@ -219,10 +271,13 @@ class OpenFile:
             head = self._read_block(block_no)[:kept]
             offset = self._volume.layout.cipher_off_of_block(BlockNo(block_no))
             sealed = self._seal(head, block_no)
+            saved = backing.pread_full(self.fd, len(sealed), offset)
             intents = self._begin(offset, sealed, cipher_size)
             try:
                 backing.pwrite_full(self.fd, sealed, offset)
                 os.ftruncate(self.fd, cipher_size)
+            except OSError as exc:
+                self._undo(exc, offset, saved)
             finally:
                 if intents is not None:
                     intents.end()

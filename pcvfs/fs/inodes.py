@@ -26,7 +26,7 @@ from pcvfs.errors import InternalError
 from pcvfs.types import DirIV, Inode
 
 if TYPE_CHECKING:
-    from pcvfs.fs.files import OpenFile
+    from pcvfs.fs.files import BackingFile
 
 ROOT_INODE: Final = Inode(1)
 _COUNTER_START: Final = 1 << 63
@@ -76,7 +76,7 @@ class Node:
         self.links: tuple[Link, ...] = ()
         self.dirfd = -1
         self.diriv: DirIV | None = None
-        self.file: OpenFile | None = None
+        self.file: BackingFile | None = None
         self.orphan_fd = -1
 
     @property

@@ -8,6 +8,7 @@ Concurrency: ``start_mount`` and ``MountProcess`` block; ``mount`` is for trio a
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -100,7 +101,8 @@ def start_mount(
     with ours:
         with theirs:
             # -P: the current directory is not ours to import from.
-            argv = [sys.executable, "-P", "-m", "pcvfs.fs.mount", str(theirs.fileno())]
+            argv = [sys.executable, "-P", "-m", mounts.SERVER_MODULE, str(theirs.fileno())]
+            argv += [os.fsdecode(options.cipherdir), os.path.realpath(os.fsdecode(options.mountpoint))]  # for ps
             stdin = None if not is_detached else subprocess.DEVNULL
             process = subprocess.Popen(argv, stdin=stdin, pass_fds=[theirs.fileno()])  # noqa: S603  # our own argv
         ours.settimeout(_START_TIMEOUT_S)

@@ -1,6 +1,7 @@
 """The process that serves one mount: ``python -m pcvfs.fs.mount FD``, started by ``launcher``.
 
-FD is our end of the socket pair of ``handover``. The order of the steps matters: process hardening before the secret
+FD is our end of the socket pair of ``handover``; what follows it in argv is for people and for ``mounts.open_server``.
+The order of the steps matters: process hardening before the secret
 arrives, everything that can fail before the mount exists, and the asker is told only when the kernel has it.
 """
 
@@ -14,7 +15,6 @@ import os
 import resource
 import signal
 import socket
-import stat
 import sys
 from typing import Final
 
@@ -24,14 +24,14 @@ from pcvfs.cipherdir.intents import IntentLog, has_pending_write
 from pcvfs.cipherdir.lifecycle import lock_cipherdir, unlock_volume
 from pcvfs.cipherdir.volume import Volume
 from pcvfs.crypto.secret import harden_process
-from pcvfs.errors import ExitCode, InternalError, MountError, MountpointError, PcvfsError, UsageError, VolumeError
+from pcvfs.errors import ExitCode, InternalError, MountError, PcvfsError, UsageError, VolumeError
 from pcvfs.fs import handover
 from pcvfs.fs.ctlsock import bind_ctlsock
+from pcvfs.fs.engines import make_engine
 from pcvfs.fs.handover import LogTarget, MasterKey, Order
-from pcvfs.fs.mounts import find_mount
+from pcvfs.fs.mounts import check_mountpoint
 from pcvfs.fs.options import MountOptions
 from pcvfs.fs.session import Session
-from pcvfs.fs.volume_fs import VolumeFS
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +73,10 @@ def _serve(order: Order, sock: socket.socket) -> int:
             lock_cipherdir(volume.root_fd, shared=options.sharedstorage or options.ro)
             _prepare_process(order)
             intents = _recover(options, volume)
-            fs = VolumeFS(volume, options, intents=intents)
-            session = Session(fs, volume, options, ctlsock)
+            session = Session(make_engine(volume, options, intents), volume, options, ctlsock)
             try:
                 was_signalled = trio.run(session.run, functools.partial(_report_ready, sock, order))
             finally:
-                fs.close()
                 if intents is not None:
                     intents.close()
     finally:
@@ -105,38 +103,6 @@ def _unlock(order: Order) -> Volume:
             config_path=key.config_path,
             hash_long_names=options.longnames,
         )
-
-
-def check_mountpoint(options: MountOptions) -> None:
-    """Refuse mountpoints on which the mount would hide something or turn in on itself.
-
-    Raises:
-        MountpointError: missing, not a directory, not empty, the cipherdir itself, inside it, or around it.
-    """
-    shown = os.fsdecode(options.mountpoint)
-    try:
-        st = os.stat(options.mountpoint)
-        is_empty = not os.listdir(options.mountpoint)
-    except OSError as exc:
-        mount = find_mount(options.mountpoint)
-        hint = "it must be an existing directory"
-        if mount is not None and mount.is_fuse:
-            hint = f"a dead mount is still there; end it with: pcvfs umount --lazy {shown}"
-        raise MountpointError(f"mountpoint {shown} can't be used: {exc.strerror}", hint=hint) from exc
-    if not stat.S_ISDIR(st.st_mode):
-        raise MountpointError(f"mountpoint {shown} is not a directory")
-    cipherdir = os.path.realpath(options.cipherdir)
-    mountpoint = os.path.realpath(options.mountpoint)
-    if cipherdir == mountpoint or _is_inside(cipherdir, mountpoint):
-        raise MountpointError(f"mountpoint {shown} would hide the cipherdir", hint="choose a directory beside it")
-    if _is_inside(mountpoint, cipherdir):
-        raise MountpointError(f"mountpoint {shown} is inside the cipherdir", hint="choose a directory beside it")
-    if not is_empty and not options.nonempty:
-        raise MountpointError(f"mountpoint {shown} is not empty", hint="choose an empty directory, or use --nonempty")
-
-
-def _is_inside(path: bytes, directory: bytes) -> bool:
-    return path.startswith(directory.rstrip(b"/") + b"/")
 
 
 def _adapt(options: MountOptions, volume: Volume) -> MountOptions:

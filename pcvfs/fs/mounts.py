@@ -11,19 +11,27 @@ import ctypes
 import errno
 import os
 import re
+import select
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pcvfs.errors import MountError, VolumeBusyError
+from pcvfs.errors import MountError, MountpointError, VolumeBusyError
+
+if TYPE_CHECKING:
+    from pcvfs.fs.options import MountOptions
+
+SERVER_MODULE: Final = "pcvfs.fs.mount"  # run with the mountpoint as its last argument
 
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 _FUSERMOUNT_S: Final = 30.0
+_SERVER_END_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,55 @@ def find_mount(path: bytes) -> Mount | None:
             if mount.mountpoint == candidate:
                 return mount
     return None
+
+
+def check_mountpoint(options: MountOptions) -> None:
+    """Refuse mountpoints on which the mount would hide something or turn in on itself.
+
+    Raises:
+        MountpointError: missing, not a directory, not empty, the cipherdir itself, inside it, or around it.
+    """
+    shown = os.fsdecode(options.mountpoint)
+    try:
+        st = os.stat(options.mountpoint)
+        is_empty = not os.listdir(options.mountpoint)
+    except OSError as exc:
+        mount = find_mount(options.mountpoint)
+        hint = "it must be an existing directory"
+        if mount is not None and mount.is_fuse:
+            hint = f"a dead mount is still there; end it with: pcvfs umount --lazy {shown}"
+        raise MountpointError(f"mountpoint {shown} can't be used: {exc.strerror}", hint=hint) from exc
+    if not stat.S_ISDIR(st.st_mode):
+        raise MountpointError(f"mountpoint {shown} is not a directory")
+    cipherdir = os.path.realpath(options.cipherdir)
+    mountpoint = os.path.realpath(options.mountpoint)
+    if cipherdir == mountpoint or _is_inside(cipherdir, mountpoint):
+        raise MountpointError(f"mountpoint {shown} would hide the cipherdir", hint="choose a directory beside it")
+    if _is_inside(mountpoint, cipherdir):
+        raise MountpointError(f"mountpoint {shown} is inside the cipherdir", hint="choose a directory beside it")
+    if not is_empty and not options.nonempty:
+        raise MountpointError(f"mountpoint {shown} is not empty", hint="choose an empty directory, or use --nonempty")
+
+
+def open_server(mount: Mount) -> int | None:
+    """A descriptor (pidfd) of the pcvfs process that serves ``mount``; None if it isn't pcvfs or not visible to us."""
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdecimal():
+            with contextlib.suppress(OSError):
+                words = (directory / "cmdline").read_bytes().split(b"\0")[:-1]
+                if SERVER_MODULE.encode() in words and words[-1] == mount.mountpoint:
+                    return os.pidfd_open(int(directory.name))
+    return None
+
+
+def wait_for_server(pidfd: int, timeout_s: float = _SERVER_END_S) -> None:
+    """Wait until the process behind ``pidfd`` has ended, and with it its lock on the cipherdir.
+
+    Raises:
+        MountError: it has not, in time.
+    """
+    if not select.select([pidfd], [], [], timeout_s)[0]:
+        raise MountError(f"unmounted, but its process has not ended within {timeout_s:.0f} seconds")
 
 
 def find_holders(mount: Mount) -> list[Holder]:

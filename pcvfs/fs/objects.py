@@ -10,12 +10,13 @@ Concurrency: one thread.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pcvfs.cipherdir import backing
-from pcvfs.errors import AuthenticationError, FormatError
+from pcvfs.errors import AuthenticationError, FormatError, NameDecodeError
 from pcvfs.spec import SYMLINK_TARGET_MAX
 from pcvfs.types import Inode
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pcvfs.fs.dirs import Directories
     from pcvfs.fs.inodes import InodeTable, Node
     from pcvfs.fs.options import MountOptions
+
+log = logging.getLogger(__name__)
 
 _CAPABILITY: Final = b"security.capability"
 
@@ -221,8 +224,16 @@ class Objects:
             return []
         fd = node.orphan_fd
         cnames = backing.flistxattr(fd) if fd >= 0 else backing.listxattrat(*self.locate(node))
-        names = (self._volume.xattr_names.decode(cname) for cname in cnames)
-        return [name for name in names if name is not None]
+        names = []
+        for cname in cnames:
+            try:
+                name = self._volume.xattr_names.decode(cname)
+            except NameDecodeError:
+                log.warning("inode %d: an attribute name can't be decrypted and is hidden", node.inode)
+                continue
+            if name is not None:
+                names.append(name)
+        return names
 
     def _writable_xattr(self, name: bytes) -> bytes:
         if self._options.noxattr:

@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 
 from pcvfs.errors import UsageError
 
-Engine = Literal["python"]
+Engine = Literal["lane", "python"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
 
 OWNED_TIMEOUT_S: Final = 24 * 3600.0

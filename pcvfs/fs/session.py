@@ -1,8 +1,7 @@
 """Serving one mount: from the moment the kernel has it until the kernel lets go.
 
-Owns: pyfuse3's life cycle (it keeps its session in module globals, so there is one per process), signals, the idle
-timer, and the order of ending: unmount while requests are still answered, because unmounting is what makes the kernel
-write its dirty pages; only then stop.
+Owns: signals, the idle timer, and the order of ending: unmount while requests are still answered, because unmounting
+is what makes the kernel write its dirty pages; only then stop.
 
 Concurrency: one trio nursery owns every task. Unmounting runs in a thread, since the main thread has to answer it.
 """
@@ -22,14 +21,13 @@ import trio
 from pcvfs.errors import MountError, VolumeBusyError
 from pcvfs.fs import mounts
 from pcvfs.fs.ctlsock import serve_ctlsock
-from pcvfs.fs.fuse import Operations
 
 if TYPE_CHECKING:
     import socket
 
     from pcvfs.cipherdir.volume import Volume
+    from pcvfs.fs.engines import Engine
     from pcvfs.fs.options import MountOptions
-    from pcvfs.fs.volume_fs import VolumeFS
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +41,19 @@ class Session:
     """One mount being served.
 
     Args:
-        fs: the mounted volume, not owned.
+        engine: serves the mount; closed at the end.
         volume: its codecs, for the control socket.
         options: of the mount.
         ctlsock: listening socket for path translation, or None; taken over.
     """
 
     def __init__(
-        self, fs: VolumeFS, volume: Volume, options: MountOptions, ctlsock: socket.socket | None = None
+        self, engine: Engine, volume: Volume, options: MountOptions, ctlsock: socket.socket | None = None
     ) -> None:
-        self._fs = fs
+        self._engine = engine
         self._volume = volume
         self._options = options
         self._ctlsock = ctlsock
-        self._ops = Operations(fs, options)
         self._was_signalled = False
 
     async def run(self, on_mounted: Callable[[], None]) -> bool:
@@ -71,16 +68,7 @@ class Session:
         Raises:
             MountError: FUSE refused.
         """
-        mountpoint = os.fsdecode(self._options.mountpoint)
-        try:
-            pyfuse3.init(self._ops, mountpoint, self._kernel_options())
-        except RuntimeError as exc:
-            raise MountError(
-                f"mounting on {mountpoint} failed: {exc}",
-                hint="is /dev/fuse there, and the package fuse3 installed? "
-                "allow_other needs user_allow_other in /etc/fuse.conf unless you are root",
-            ) from exc
-        is_mounted = True
+        self._engine.mount()
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._watch_signals)
@@ -89,29 +77,11 @@ class Session:
                 if self._ctlsock is not None:
                     nursery.start_soon(serve_ctlsock, self._ctlsock, self._volume)
                 on_mounted()
-                await pyfuse3.main()
-                is_mounted = False
+                await self._engine.serve()
                 nursery.cancel_scope.cancel()
         finally:
-            # Still mounted only if the loop broke: take the mount down rather than leave a dead one.
-            pyfuse3.close(unmount=is_mounted)
+            self._engine.close()
         return self._was_signalled
-
-    def _kernel_options(self) -> set[str]:
-        options = self._options
-        source = options.fsname or os.fsdecode(options.cipherdir)
-        # libfuse splits at commas and pyfuse3 takes ASCII only; the name is for people, in df and mount.
-        fsname = source.replace(",", "_").encode("ascii", "replace").decode("ascii")
-        chosen = {f"fsname={fsname}", "subtype=pcvfs", "default_permissions"}
-        if options.allow_other:
-            chosen.add("allow_other")
-        chosen.add("ro" if options.ro else "rw")
-        chosen.add("suid" if options.suid else "nosuid")
-        chosen.add("dev" if options.dev else "nodev")
-        if not options.exec_:
-            chosen.add("noexec")
-        chosen.update(options.kernel_options)
-        return chosen
 
     # --- ending -------------------------------------------------------------------------------------------------
     async def _watch_signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -120,10 +90,10 @@ class Session:
             async with trio.open_nursery() as nursery:
                 async for signum in signals:
                     if signum == signal.SIGUSR2:
-                        log.info("statistics %s", json.dumps(self._fs.statistics()._asdict()))
+                        log.info("statistics %s", json.dumps(self._engine.fs.statistics()._asdict()))
                     elif self._was_signalled:
                         log.warning("second signal: not waiting any longer")
-                        pyfuse3.terminate()
+                        self._engine.terminate()
                     else:
                         self._was_signalled = True
                         nursery.start_soon(self._end)
@@ -141,7 +111,7 @@ class Session:
         await trio.to_thread.run_sync(self._detach, mount)
         await trio.sleep(_BUSY_GRACE_S)
         log.warning("still in use after %.0f s: giving up on them", _BUSY_GRACE_S)
-        pyfuse3.terminate()
+        self._engine.terminate()
 
     @staticmethod
     def _detach(mount: mounts.Mount) -> None:
@@ -175,8 +145,8 @@ class Session:
         seen, idle_since = -1, trio.current_time()
         while True:
             await trio.sleep(pause_s)
-            if self._ops.requests != seen or self._fs.is_busy:
-                seen, idle_since = self._ops.requests, trio.current_time()
+            if self._engine.requests != seen or self._engine.fs.is_busy:
+                seen, idle_since = self._engine.requests, trio.current_time()
             elif trio.current_time() - idle_since >= self._options.idle_s:
                 log.info("idle for %.0f s: unmounting", self._options.idle_s)
                 if await self._try_unmount():

@@ -14,6 +14,7 @@ Concurrency: one thread; no operation waits for anything but the filesystem belo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pcvfs.cipherdir import backing
 from pcvfs.fs.dirs import Directories, Listed
-from pcvfs.fs.files import FilePolicy, OpenFile
+from pcvfs.fs.files import BackingFile, FilePolicy, make_policy
 from pcvfs.fs.inodes import InodeTable, Node
 from pcvfs.fs.objects import Attr, Objects
 from pcvfs.types import Handle, Inode
@@ -42,6 +43,7 @@ _RENAME_FLAGS: Final = (
     backing.RENAME_NOREPLACE | backing.RENAME_WHITEOUT,
 )
 _NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+_ATTACHED_MAX: Final = 4096
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 
 
@@ -91,16 +93,25 @@ class VolumeFS:
         volume: not owned; close it after ``close``.
         options: of the mount.
         intents: see ``files``.
+        policy: opens files; None is the Python implementation.
+        on_detach: called with the inode of an attached file that must be given back.
     """
 
-    def __init__(self, volume: Volume, options: MountOptions, *, intents: IntentLog | None = None) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        options: MountOptions,
+        *,
+        intents: IntentLog | None = None,
+        policy: FilePolicy | None = None,
+        on_detach: Callable[[Inode], None] | None = None,
+    ) -> None:
         self._volume = volume
         self._options = options
         self._is_shared = options.sharedstorage
         self._is_ro = options.ro
         self._gives_away = os.geteuid() == 0 and options.force_owner is None
-        prealloc = not options.noprealloc and backing.preallocation_helps(volume.root_fd)
-        self._policy = FilePolicy(volume, is_shared=self._is_shared, prealloc=prealloc, intents=intents)
+        self._policy = policy or make_policy(volume, options, intents)
         root_stat = os.fstat(volume.root_fd)
         self._table = InodeTable(root_stat, by_name=self._is_shared, on_drop=self._dropped)
         self._dirs = Directories(volume, self._table.root, is_shared=self._is_shared, badname=options.badname)
@@ -108,6 +119,8 @@ class VolumeFS:
         self._files: dict[Handle, Node] = {}
         self._dir_handles: dict[Handle, DirHandle] = {}
         self._next_handle = 1
+        self._on_detach = on_detach
+        self._attached: dict[Node, None] = {}  # least recently attached first
 
     # --- lookup and attributes ----------------------------------------------------------------------------------
     def lookup(self, parent: Inode, name: bytes) -> Attr:
@@ -120,8 +133,10 @@ class VolumeFS:
         dirfd = self._dirs.dirfd(directory)
         try:
             stored = self._dirs.encode(directory, name)
-        except PermissionError:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+        except PermissionError as exc:
+            if exc.errno != errno.EPERM:
+                raise  # the IV can't be read
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None  # the reserved name
         cname = stored.cname
         try:
             st = backing.statat(dirfd, cname)
@@ -148,6 +163,7 @@ class VolumeFS:
 
     def setattr(self, inode: Inode, change: SetAttr) -> Attr:
         """Change attributes; the size first, since that is what can fail for lack of space."""
+        self._refuse_if_ro()
         node = self._table.get(inode)
         if change.size is not None:
             self._truncate(node, change.size)
@@ -173,13 +189,13 @@ class VolumeFS:
         """Make a fifo, socket, device or empty regular file."""
         directory, dirfd, stored = self._new_name(parent, name)
         self._make(dirfd, stored, lambda: backing.mknodat(dirfd, stored.cname, mode, rdev))
-        return self._made(directory, dirfd, stored.cname, caller)
+        return self._made(directory, dirfd, stored, caller)
 
     def mkdir(self, parent: Inode, name: bytes, mode: int, caller: Caller) -> Attr:
         """Make a directory."""
         directory, dirfd, stored = self._new_name(parent, name)
         self._make(dirfd, stored, lambda: self._dirs.make(dirfd, stored.cname, stat.S_IMODE(mode)))
-        return self._made(directory, dirfd, stored.cname, caller)
+        return self._made(directory, dirfd, stored, caller)
 
     def symlink(self, parent: Inode, name: bytes, target: bytes, caller: Caller) -> Attr:
         """Make a symlink.
@@ -190,7 +206,7 @@ class VolumeFS:
         directory, dirfd, stored = self._new_name(parent, name)
         encoded = self._objects.encode_target(target)
         self._make(dirfd, stored, lambda: backing.symlinkat(encoded, dirfd, stored.cname))
-        return self._made(directory, dirfd, stored.cname, caller)
+        return self._made(directory, dirfd, stored, caller)
 
     def link(self, inode: Inode, new_parent: Inode, new_name: bytes) -> Attr:
         """Give an object one more name."""
@@ -201,7 +217,7 @@ class VolumeFS:
         else:
             old = self._objects.locate(node)
             self._make(dirfd, stored, lambda: backing.linkat(*old, dirfd, stored.cname))
-        return self._found(directory, dirfd, stored.cname, backing.statat(dirfd, stored.cname))
+        return self._made(directory, dirfd, stored, None)
 
     def create(self, parent: Inode, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Handle, Attr]:
         """Make a regular file and open it; opens an existing one unless ``flags`` has O_EXCL."""
@@ -227,13 +243,15 @@ class VolumeFS:
             self._give_to(caller, directory, dirfd, stored.cname)
             st = os.fstat(fd)
             node = self._table.intern(st, directory, stored.cname)
-            node.file = OpenFile(self._policy, fd, node, is_writable=True)
+            self._adopt(node, fd, is_writable=True)
         except BaseException:
             os.close(fd)
+            self._unmake(dirfd, stored)
             raise
         return self._opened(node), self._looked_up(node, st)
 
     def _new_name(self, parent: Inode, name: bytes) -> tuple[Node, int, StoredName]:
+        self._refuse_if_ro()
         directory = self._directory(parent)
         if self._dirs.is_badname(name):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -249,9 +267,24 @@ class VolumeFS:
                 self._dirs.drop_sidecar(dirfd, stored)
             raise
 
-    def _made(self, directory: Node, dirfd: int, cname: bytes, caller: Caller) -> Attr:
-        self._give_to(caller, directory, dirfd, cname)
-        return self._found(directory, dirfd, cname, backing.statat(dirfd, cname))
+    def _made(self, directory: Node, dirfd: int, stored: StoredName, caller: Caller | None) -> Attr:
+        """Give a new name to the caller. If that fails it goes again: the kernel believes that there is none."""
+        try:
+            if caller is not None:
+                self._give_to(caller, directory, dirfd, stored.cname)
+            return self._found(directory, dirfd, stored.cname, backing.statat(dirfd, stored.cname))
+        except BaseException:
+            self._unmake(dirfd, stored)
+            raise
+
+    def _unmake(self, dirfd: int, stored: StoredName) -> None:
+        """Take back a name that was just made."""
+        with contextlib.suppress(OSError):
+            try:
+                backing.unlinkat(dirfd, stored.cname)
+            except IsADirectoryError:
+                self._dirs.remove(dirfd, stored.cname)
+            self._dirs.drop_sidecar(dirfd, stored)
 
     def _give_to(self, caller: Caller, directory: Node, dirfd: int, cname: bytes) -> None:
         """Make the caller the owner of what was just made on their behalf, as the kernel would have."""
@@ -276,12 +309,13 @@ class VolumeFS:
         self._remove(directory, dirfd, stored, self._dirs.remove)
 
     def _remove(self, directory: Node, dirfd: int, stored: StoredName, remove: Callable[[int, bytes], None]) -> None:
-        node = self._hold(directory, dirfd, stored.cname)
+        node = self._known(directory, dirfd, stored.cname)
+        if node is not None:
+            self._objects.hold(node, dirfd, stored.cname)
         try:
             remove(dirfd, stored.cname)
         except BaseException:
-            if node is not None:
-                self._objects.unhold(node)
+            self._keep_name(node)
             raise
         self._lost_name(node, directory, stored.cname)
         self._dirs.drop_sidecar(dirfd, stored)
@@ -296,21 +330,25 @@ class VolumeFS:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         old_dir, old_fd, old = self._existing_name(parent, name)
         new_dir, new_fd, new = self._new_name(new_parent, new_name)
-        node = self._known(old_dir, old_fd, old.cname)
+        old_st = backing.statat(old_fd, old.cname)
+        new_st = self._stat(new_fd, new.cname)
+        link, new_link = (old_dir, old.cname), (new_dir, new.cname)
+        node = self._table.find(old_st, *link)
+        replaced = None if new_st is None else self._table.find(new_st, *new_link)
         if flags & backing.RENAME_EXCHANGE:
-            other = self._known(new_dir, new_fd, new.cname)
             backing.renameat2(old_fd, old.cname, new_fd, new.cname, flags)
-            self._table.exchange_links(node, (old_dir, old.cname), other, (new_dir, new.cname))
+            self._table.exchange_links(node, link, replaced, new_link)
             return
-        replaced = self._hold(new_dir, new_fd, new.cname)
+        if new_st is not None and (new_st.st_dev, new_st.st_ino) == (old_st.st_dev, old_st.st_ino):
+            backing.renameat2(old_fd, old.cname, new_fd, new.cname, flags)
+            return  # two names of one object: rename(2) leaves both
+        if replaced is not None:
+            self._objects.hold(replaced, new_fd, new.cname)
         try:
             self._make(new_fd, new, lambda: self._replace(old_fd, old.cname, new_fd, new.cname, flags))
         except BaseException:
-            if replaced is not None:
-                self._objects.unhold(replaced)
+            self._keep_name(replaced)
             raise
-        if replaced is not None and not flags & backing.RENAME_WHITEOUT and self._exists(old_fd, old.cname):
-            return  # two names of one object: rename(2) leaves both
         self._lost_name(replaced, new_dir, new.cname)
         if node is not None:
             self._table.rename_link(node, old_dir, old.cname, new_dir, new.cname)
@@ -326,15 +364,16 @@ class VolumeFS:
                 raise
             if not stat.S_ISDIR(backing.statat(old_fd, old).st_mode):
                 raise
-            self._dirs.remove(new_fd, new)
-            backing.renameat2(old_fd, old, new_fd, new, flags)
+            with self._dirs.vacated(new_fd, new):
+                backing.renameat2(old_fd, old, new_fd, new, flags)
 
     def _existing_name(self, parent: Inode, name: bytes) -> tuple[Node, int, StoredName]:
         """Where a name is that should exist: its own encryption, or the bad name that --badname shows it for."""
+        self._refuse_if_ro()
         directory = self._directory(parent)
         dirfd = self._dirs.dirfd(directory)
         stored = self._dirs.encode(directory, name)
-        if self._dirs.is_badname(name) and not self._exists(dirfd, stored.cname):
+        if self._dirs.is_badname(name) and self._stat(dirfd, stored.cname) is None:
             cname, _ = self._lookup_bad(directory, dirfd, name)
             stored = stored._replace(cname=cname, long_name=None)
         return directory, dirfd, stored
@@ -343,29 +382,23 @@ class VolumeFS:
         """The node of an existing name, if there is one. ENOENT if the name does not exist."""
         return self._table.find(backing.statat(dirfd, cname), directory, cname)
 
-    def _hold(self, directory: Node, dirfd: int, cname: bytes) -> Node | None:
-        """The node of a name that is about to go, held so that whoever uses it still can."""
-        try:
-            node = self._known(directory, dirfd, cname)
-        except FileNotFoundError:
-            return None
-        if node is not None:
-            self._objects.hold(node, dirfd, cname)
-        return node
-
     def _lost_name(self, node: Node | None, directory: Node, cname: bytes) -> None:
         if node is not None:
             self._dirs.evict(node)
             self._table.remove_link(node, directory, cname)
             self._table.release_if_unused(node)
 
+    def _keep_name(self, node: Node | None) -> None:
+        """The opposite of ``_lost_name``: it was held for nothing."""
+        if node is not None and node.links:
+            self._objects.unhold(node)
+
     @staticmethod
-    def _exists(dirfd: int, cname: bytes) -> bool:
+    def _stat(dirfd: int, cname: bytes) -> os.stat_result | None:
         try:
-            backing.statat(dirfd, cname)
+            return backing.statat(dirfd, cname)
         except FileNotFoundError:
-            return False
-        return True
+            return None
 
     # --- open files ---------------------------------------------------------------------------------------------
     def open(self, inode: Inode, flags: int) -> Handle:
@@ -394,21 +427,32 @@ class VolumeFS:
         self._files[handle] = node
         return handle
 
-    def _open_backing(self, node: Node, *, wants_write: bool) -> OpenFile:
+    def _open_backing(self, node: Node, *, wants_write: bool) -> BackingFile:
         """The open file of a node, writable if need be. The kernel has checked the mode bits."""
         if node.file is not None and (node.file.is_writable or not wants_write):
             return node.file
-        if wants_write and self._is_ro:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if node.type_bits != stat.S_IFREG:
+            code = errno.EISDIR if node.is_dir else errno.EINVAL
+            raise OSError(code, os.strerror(code))
+        if wants_write:
+            self._refuse_if_ro()
         fd = self._objects.open(node, os.O_RDWR if wants_write else os.O_RDONLY)
         if node.file is None:
             try:
-                node.file = OpenFile(self._policy, fd, node, is_writable=wants_write)
+                return self._adopt(node, fd, is_writable=wants_write)
             except BaseException:
                 os.close(fd)
                 raise
-        else:
-            node.file.upgrade(fd)
+        node.file.upgrade(fd)
+        return node.file
+
+    def _adopt(self, node: Node, fd: int, *, is_writable: bool) -> BackingFile:
+        """Make ``fd`` the open file of a node, unless that fails."""
+        try:
+            node.file = self._policy.open(fd, node, is_writable=is_writable)
+        except BaseException:
+            self._table.release_if_unused(node)
+            raise
         return node.file
 
     def read(self, handle: Handle, offset: int, length: int) -> bytes | memoryview:
@@ -423,7 +467,7 @@ class VolumeFS:
         """One of the descriptors of an open file was closed."""
         self._file(self._files[handle]).flush()
 
-    def file_of(self, handle: Handle) -> OpenFile:
+    def file_of(self, handle: Handle) -> BackingFile:
         """The open file behind a handle; the caller may ``sync`` it in another thread until it replies."""
         return self._file(self._files[handle])
 
@@ -438,16 +482,40 @@ class VolumeFS:
             self._table.unpin(node)
 
     @staticmethod
-    def _close_if_unused(node: Node, file: OpenFile) -> None:
+    def _close_if_unused(node: Node, file: BackingFile) -> None:
         if file.opens == 0:
             node.file = None
             file.close()
 
     @staticmethod
-    def _file(node: Node) -> OpenFile:
+    def _file(node: Node) -> BackingFile:
         if node.file is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return node.file
+
+    def attach(self, inode: Inode, *, wants_write: bool) -> BackingFile:
+        """Open a file for whoever reads and writes it by inode, without handles: the block lane.
+
+        It stays open until the node is forgotten or too many are attached; then ``on_detach`` is called.
+        """
+        node = self._table.get(inode)
+        file = self._open_backing(node, wants_write=wants_write)
+        if node in self._attached:
+            del self._attached[node]
+        else:
+            file.opens += 1
+        self._attached[node] = None
+        if len(self._attached) > _ATTACHED_MAX:
+            self._detach(next(iter(self._attached)))
+        return file
+
+    def _detach(self, node: Node) -> None:
+        del self._attached[node]
+        if self._on_detach is not None:
+            self._on_detach(node.inode)
+        file = self._file(node)
+        file.opens -= 1
+        self._close_if_unused(node, file)
 
     def _truncate(self, node: Node, size: int) -> None:
         file = self._open_backing(node, wants_write=True)
@@ -511,6 +579,7 @@ class VolumeFS:
 
     def setxattr(self, inode: Inode, name: bytes, value: bytes) -> None:
         """Set an attribute, whether it is there or not."""
+        self._refuse_if_ro()
         self._objects.setxattr(self._table.get(inode), name, value)
 
     def listxattr(self, inode: Inode) -> list[bytes]:
@@ -523,6 +592,7 @@ class VolumeFS:
         Raises:
             OSError: ENODATA.
         """
+        self._refuse_if_ro()
         self._objects.removexattr(self._table.get(inode), name)
 
     # --- the whole ----------------------------------------------------------------------------------------------
@@ -544,7 +614,7 @@ class VolumeFS:
         return Statistics(
             inodes=len(self._table),
             nlookup=sum(node.nlookup for node in self._table),
-            open_files=len(self._files),
+            open_files=len(self._files) + len(self._attached),
             open_dirs=len(self._dir_handles),
             dirfds=self._dirs.cached_dirfds,
         )
@@ -559,6 +629,11 @@ class VolumeFS:
             self._dropped(node)
 
     # --- inside ---------------------------------------------------------------------------------------------
+    def _refuse_if_ro(self) -> None:
+        # The kernel refuses first, unless root has remounted rw.
+        if self._is_ro:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
     def _directory(self, inode: Inode) -> Node:
         node = self._table.get(inode)
         if not node.is_dir:
@@ -581,5 +656,7 @@ class VolumeFS:
 
     def _dropped(self, node: Node) -> None:
         """A node left the table: close what it holds."""
+        if node in self._attached:
+            self._detach(node)
         self._dirs.evict(node)
         self._objects.unhold(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
@@ -12,7 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from tests.support.requirements import REPOSITORY
 
@@ -57,6 +58,7 @@ class Terminal:
                 stdout=other,
                 stderr=other,
                 start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
                 env=environment(**changes),
             )
         finally:
@@ -73,6 +75,18 @@ class Terminal:
             if not self._read(deadline - time.monotonic()):
                 raise AssertionError(f"{text!r} was not shown, but {self.shown[start:]!r}")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End what still runs, so that a failed test leaves nothing behind."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(timeout=TIMEOUT_S)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def has_echo(self) -> bool:
         """The terminal shows what is typed."""
         return bool(termios.tcgetattr(self._fd)[3] & termios.ECHO)
@@ -86,7 +100,6 @@ class Terminal:
             pass
         status = self._process.wait(timeout=TIMEOUT_S)
         self.had_echo_at_end = self.has_echo()
-        os.close(self._fd)
         return status
 
     def _read(self, timeout_s: float) -> bool:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from pcvfs.errors import ExitCode
 from tests.cli.commands import pcvfs
-from tests.support.requirements import REPOSITORY, require_gocryptfs
+from tests.cli.golden import unpack
+from tests.support.requirements import require_gocryptfs
 
-VECTORS = REPOSITORY / "tests" / "vectors" / "gocryptfs"
 VOLUMES = [
     "aessiv",
     "default",
@@ -25,20 +24,10 @@ VOLUMES = [
 ]
 
 
-def golden_config(name: str, parent: Path) -> Path:
-    """The cipherdir of a golden volume, with its config alone in it."""
-    with tarfile.open(VECTORS / f"{name}.tar.gz") as archive:
-        member = next(entry for entry in archive if entry.name.endswith("/gocryptfs.conf"))
-        data = archive.extractfile(member)
-        assert data is not None
-        (parent / "gocryptfs.conf").write_bytes(data.read())
-    return parent
-
-
 @pytest.mark.parametrize("name", VOLUMES)
 def test_info_golden_volume_reads_as_in_the_original(tmp_path: Path, name: str) -> None:
     require_gocryptfs()
-    cipherdir = golden_config(name, tmp_path)
+    cipherdir = unpack(name, tmp_path).cipherdir
     original = subprocess.run(["gocryptfs", "-info", cipherdir], capture_output=True, check=True, timeout=60)
     result = pcvfs("info", "-q", cipherdir)
     assert (result.returncode, result.stderr) == (0, b"")
@@ -46,7 +35,7 @@ def test_info_golden_volume_reads_as_in_the_original(tmp_path: Path, name: str) 
 
 
 def test_info_default_volume_is_described(tmp_path: Path) -> None:
-    result = pcvfs("info", golden_config("default", tmp_path))
+    result = pcvfs("info", unpack("default", tmp_path).cipherdir)
     assert result.stdout.decode() == (
         "Creator:           gocryptfs 2.3\n"
         "FeatureFlags:      HKDF GCMIV128 DirIV EMENames LongNames Raw64\n"
@@ -66,7 +55,7 @@ def test_info_default_volume_is_described(tmp_path: Path) -> None:
     ],
 )
 def test_info_weaker_volume_is_warned_about(tmp_path: Path, name: str, warning: bytes) -> None:
-    assert warning in pcvfs("info", golden_config(name, tmp_path)).stderr
+    assert warning in pcvfs("info", unpack(name, tmp_path).cipherdir).stderr
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"not json", b'{"Version": 3}'])
@@ -80,7 +69,7 @@ def test_info_bad_config_has_its_own_code(tmp_path: Path, content: bytes | None)
 
 
 def test_info_creator_with_escape_codes_can_not_steer_the_terminal(tmp_path: Path) -> None:
-    config = golden_config("default", tmp_path) / "gocryptfs.conf"
-    config.write_text(config.read_text().replace("gocryptfs 2.3", "\\u001b[31mred\\n"))
+    config = (unpack("default", tmp_path).cipherdir / "gocryptfs.conf").read_text()
+    (tmp_path / "gocryptfs.conf").write_text(config.replace("gocryptfs 2.3", "\\u001b[31mred\\n"))
     result = pcvfs("info", tmp_path)
     assert result.stdout.startswith(b"Creator:           \\x1b[31mred\\n\n")

@@ -119,12 +119,12 @@ def test_init_masterkey_on_argv_is_used_and_warned_about(cipherdir: Path, tmp_pa
 
 
 def test_init_on_terminal_asks_twice_and_shows_the_key_once(cipherdir: Path) -> None:
-    terminal = Terminal(["init", "-scryptn=10", cipherdir])
-    terminal.wait_for(b"Password: ")
-    terminal.type(b"secret word\n")
-    terminal.wait_for(b"Repeat: ")
-    terminal.type(b"secret word\n")
-    assert terminal.finish() == 0
+    with Terminal(["init", "-scryptn=10", cipherdir]) as terminal:
+        terminal.wait_for(b"Password: ")
+        terminal.type(b"secret word\n")
+        terminal.wait_for(b"Repeat: ")
+        terminal.type(b"secret word\n")
+        assert terminal.finish() == 0
     assert b"secret word" not in terminal.shown
     key = re.search(rb"    ((?:[0-9a-f]{8}-){4})\r\n    ((?:[0-9a-f]{8}-){3}[0-9a-f]{8})\r\n", terminal.shown)
     assert key
@@ -133,29 +133,29 @@ def test_init_on_terminal_asks_twice_and_shows_the_key_once(cipherdir: Path) -> 
 
 
 def test_init_on_terminal_two_passwords_are_refused(cipherdir: Path) -> None:
-    terminal = Terminal(["init", "-scryptn=10", cipherdir])
-    terminal.wait_for(b"Password: ")
-    terminal.type(b"one\n")
-    terminal.wait_for(b"Repeat: ")
-    terminal.type(b"two\n")
-    assert terminal.finish() == ExitCode.READ_PASSWORD
+    with Terminal(["init", "-scryptn=10", cipherdir]) as terminal:
+        terminal.wait_for(b"Password: ")
+        terminal.type(b"one\n")
+        terminal.wait_for(b"Repeat: ")
+        terminal.type(b"two\n")
+        assert terminal.finish() == ExitCode.READ_PASSWORD
     assert b"don't match" in terminal.shown
     assert list(cipherdir.iterdir()) == []
 
 
 def test_init_quiet_on_terminal_shows_no_key(cipherdir: Path, tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("secret\n")
-    terminal = Terminal(["init", "-q", "-scryptn=10", "-passfile", tmp_path / "pw", cipherdir])
-    assert terminal.finish() == 0
+    with Terminal(["init", "-q", "-scryptn=10", "-passfile", tmp_path / "pw", cipherdir]) as terminal:
+        assert terminal.finish() == 0
     assert terminal.shown == b""
 
 
 def test_init_interrupted_at_the_prompt_restores_the_echo(cipherdir: Path) -> None:
-    terminal = Terminal(["init", "-scryptn=10", cipherdir])
-    terminal.wait_for(b"Password: ")
-    assert not terminal.has_echo()
-    terminal.type(b"\x03")
-    assert terminal.finish() == ExitCode.SIGNAL
+    with Terminal(["init", "-scryptn=10", cipherdir]) as terminal:
+        terminal.wait_for(b"Password: ")
+        assert not terminal.has_echo()
+        terminal.type(b"\x03")
+        assert terminal.finish() == ExitCode.SIGNAL
     assert terminal.had_echo_at_end
     assert b"Traceback" not in terminal.shown
     assert list(cipherdir.iterdir()) == []

@@ -104,18 +104,18 @@ def test_passwd_leftover_temporary_config_is_refused(cipherdir: Path) -> None:
 
 
 def test_passwd_on_terminal_wrong_password_is_told_before_a_new_one_is_asked(cipherdir: Path) -> None:
-    terminal = Terminal(["passwd", cipherdir])
-    terminal.wait_for(b"Password: ")
-    terminal.type(b"wrong\n")
-    assert terminal.finish() == ExitCode.WRONG_PASSWORD
+    with Terminal(["passwd", cipherdir]) as terminal:
+        terminal.wait_for(b"Password: ")
+        terminal.type(b"wrong\n")
+        assert terminal.finish() == ExitCode.WRONG_PASSWORD
     assert b"new password" not in terminal.shown
 
 
 def test_passwd_on_terminal_new_password_is_asked_twice(cipherdir: Path) -> None:
-    terminal = Terminal(["passwd", cipherdir])
-    for prompt, answer in ((b"Password: ", b"old\n"), (b"Password: ", b"new one\n"), (b"Repeat: ", b"new one\n")):
-        terminal.wait_for(prompt)
-        terminal.type(answer)
-    assert terminal.finish() == 0
+    with Terminal(["passwd", cipherdir]) as terminal:
+        for prompt, answer in ((b"Password: ", b"old\n"), (b"Password: ", b"new one\n"), (b"Repeat: ", b"new one\n")):
+            terminal.wait_for(prompt)
+            terminal.type(answer)
+        assert terminal.finish() == 0
     assert b"new one" not in terminal.shown
     assert opens(cipherdir, b"new one")

@@ -101,7 +101,9 @@ def test_create_rename_and_unlink_storm_leaves_what_it_should(place: Place, seed
     names = os.listdir(place.path)
     assert len(names) == len(set(names))
     own = [name for name in names if not name.startswith("shared")]
-    assert sorted(own) == sorted(n for n in names if n.split("x")[0] in {f"{a}-{b}" for a in range(4) for b in range(2, 120, 3)})
+    assert sorted(own) == sorted(
+        n for n in names if n.split("x")[0] in {f"{a}-{b}" for a in range(4) for b in range(2, 120, 3)}
+    )
     assert len(own) == count * 40
     assert all((place.path / name).read_bytes() == name.split("x")[0].split("-")[1].encode() for name in own)
 

@@ -78,7 +78,8 @@ def work(root: Path, count: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "operations", [QUICK_OPERATIONS, pytest.param(LONG_OPERATIONS, marks=[pytest.mark.long, pytest.mark.timeout(4 * 3600)])]
+    "operations",
+    [QUICK_OPERATIONS, pytest.param(LONG_OPERATIONS, marks=[pytest.mark.long, pytest.mark.timeout(4 * 3600)])],
 )
 def test_counters_balance_after_many_operations(
     playground: Playground, driver: Driver, flavour: Flavour, operations: int, seed: int

@@ -83,7 +83,9 @@ def test_mapping_past_a_truncation_raises_sigbus_only_there(path: Path) -> None:
         "fd=os.open(sys.argv[1],os.O_RDWR); view=mmap.mmap(fd,0); os.ftruncate(fd,4096)\n"
         "assert view[4095] == 255; print('before', flush=True); view[8192]\n"
     )
-    result = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False, timeout=30)
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False, timeout=30
+    )
     assert (result.returncode, result.stdout) == (-signal.SIGBUS, "before\n")
 
 

@@ -167,7 +167,9 @@ def test_lock_of_a_killed_mount_does_not_stay(playground: Playground, driver: Dr
 
 
 @pytest.mark.flavours("default", "deterministic-names", "plaintextnames")
-def test_shared_storage_sees_what_the_other_mount_does(playground: Playground, driver: Driver, flavour: Flavour) -> None:
+def test_shared_storage_sees_what_the_other_mount_does(
+    playground: Playground, driver: Driver, flavour: Flavour
+) -> None:
     driver.require()
     options = MountOptions(sharedstorage=True)
     one = playground.new_mount(driver, flavour, options)

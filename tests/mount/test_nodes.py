@@ -170,7 +170,9 @@ def test_removed_directory_keeps_an_open_descriptor_alive(place: Place) -> None:
 
 
 # --- symlinks ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("target", ["x", "relative/target", "/absolute/target", "../..", "ünï-名前", "with space\nline"])
+@pytest.mark.parametrize(
+    "target", ["x", "relative/target", "/absolute/target", "../..", "ünï-名前", "with space\nline"]
+)
 def test_symlink_target_comes_back(place: Place, target: str) -> None:
     link = place.path / "link"
     link.symlink_to(target)

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.accounts import errno_of
-from tests.support.drivers import MountOptions
+from tests.support.drivers import Driver, MountOptions
+from tests.support.flavours import Flavour
 from tests.support.loopdev import loop_ext4
 from tests.support.places import Place
 from tests.support.playground import Playground
-from tests.support.drivers import Driver
-from tests.support.flavours import Flavour
 from tests.support.requirements import require_root, require_tool
 
 ACL_ACCESS = "system.posix_acl_access"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import site
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -52,7 +51,7 @@ def _run_child(writer: int, uid: int, gid: int, groups: Sequence[int], action: C
         reply = pickle.dumps((True, action()))
     except OSError as exc:
         reply = pickle.dumps((False, OSError(exc.errno, exc.strerror, exc.filename)))
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # whatever it is, the parent must hear of it
         reply = pickle.dumps((False, AssertionError(traceback.format_exc())))
     try:
         with os.fdopen(writer, "wb") as pipe:
@@ -74,12 +73,13 @@ def errno_of(action: Callable[[], object]) -> int:
 def interpreter_for(uid: int) -> str:
     """Return a Python of our version that the user can execute."""
     candidates = [sys.executable, shutil.which("python{}.{}".format(*sys.version_info), path="/usr/bin:/usr/local/bin")]
-    for candidate in filter(None, candidates):
-        if run_as(uid, lambda path=candidate: os.access(Path(path).resolve(), os.X_OK)):  # type: ignore[misc]  # str
-            return candidate
-    unavailable("other-user", f"uid {uid} can execute no python{sys.version_info[0]}.{sys.version_info[1]}")
+    paths = [path for path in candidates if path is not None]
+    usable = run_as(uid, lambda: [path for path in paths if os.access(Path(path).resolve(), os.X_OK)])
+    if not usable:
+        unavailable("other-user", f"uid {uid} can execute no python{sys.version_info[0]}.{sys.version_info[1]}")
+    return usable[0]
 
 
 def import_paths() -> list[str]:
     """Return what another interpreter must have on its path to import what we can import."""
-    return [str(REPOSITORY), *site.getsitepackages()]
+    return [str(REPOSITORY), *(path for path in sys.path if path.endswith("site-packages"))]

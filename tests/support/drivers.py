@@ -165,12 +165,12 @@ class Pcvfs(Driver):
         if volume.flavour.is_legacy:
             volume.flavour.write_volume(volume.cipherdir)
             return
-        options = [*volume.flavour.init_options, "--scryptn", "10", "--passfile", volume.passfile]
+        options = [*volume.flavour.init_options, "--scryptn", "10", "--passfile", str(volume.passfile)]
         run(self.command("init", *options, volume.cipherdir))
 
     def mount_command(self, volume: Volume, mountpoint: Path, options: MountOptions) -> list[str]:
         program = self if options.user is None else Pcvfs(accounts.interpreter_for(options.user))
-        words = [*options.arguments(), "--passfile", volume.passfile]
+        words = [*options.arguments(), "--passfile", str(volume.passfile)]
         return program.command("mount", "--fg", *words, volume.cipherdir, mountpoint)
 
     def umount_command(self, mountpoint: Path) -> list[str]:
@@ -186,13 +186,21 @@ class Pcvfs(Driver):
         return environment
 
 
-def run(command: Sequence[str], *, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], *, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; its output goes to files, so a child that stays behind can't block us.
 
     Raises: subprocess.CalledProcessError with the output in its message.
     """
     result = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=timeout_s
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=timeout_s,
     )
     if check and result.returncode != 0:
         raise RuntimeError(f"exit {result.returncode}: {' '.join(command)}\n{result.stdout}{result.stderr}")

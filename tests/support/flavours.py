@@ -54,7 +54,8 @@ class Flavour:
     def init_options(self) -> list[str]:
         """Options of ``pcvfs init``; gocryptfs has the same names with one dash."""
         options = [f"--{self.cipher}"] if self.cipher != "gcm" else []
-        options += {"diriv": [], "deterministic": ["--deterministic-names"], "plaintext": ["--plaintextnames"]}[self.names]
+        if self.names != "diriv":
+            options.append("--plaintextnames" if self.has_plain_names else "--deterministic-names")
         return options + (["--longnamemax", str(self.long_name_max)] if self.long_name_max else [])
 
     @property
@@ -127,7 +128,13 @@ FLAVOURS: Final = {
 
 def every_flavour() -> list[Flavour]:
     """Return every legal combination of the feature flags, with three lengths of names where they matter."""
-    keyed: list[tuple[Cipher, bool]] = [("gcm", True), ("gcm", False), ("aessiv", True), ("aessiv", False), ("xchacha", True)]
+    keyed: list[tuple[Cipher, bool]] = [
+        ("gcm", True),
+        ("gcm", False),
+        ("aessiv", True),
+        ("aessiv", False),
+        ("xchacha", True),
+    ]
     named: list[Names] = ["diriv", "deterministic"]
     flavours = []
     for cipher, hkdf in keyed:

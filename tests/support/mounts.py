@@ -42,6 +42,7 @@ class LiveMount:
     log_path: Path
     process: subprocess.Popen[bytes] | None = None
     minor: int = -1
+    log_start: int = 0  # where the log of the last start begins, in characters
     returncodes: list[int] = field(default_factory=list)
 
     # --- start ------------------------------------------------------------------------------------------------
@@ -57,6 +58,7 @@ class LiveMount:
         if user is not None:
             shutil.chown(self.path, user, user)
         before = kernel.find_mount(self.path)
+        self.log_start = len(self.log())
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 self.driver.mount_command(self.volume, self.path, self.options),

@@ -74,7 +74,7 @@ def _entry(path: bytes, info: os.stat_result, links: tuple[bytes, ...], *, with_
 
 
 def snapshot(root: Path, *, with_times: bool = False) -> dict[bytes, Entry]:
-    """Return path below *root* (bytes, ``b"."`` for the root) -> entry. What can't be read becomes an entry with an error."""
+    """Return path below *root* (bytes, ``b"."`` for the root) -> entry; what can't be read has an error instead."""
     infos: dict[bytes, os.stat_result] = {b".": os.lstat(root)}
     tree: dict[bytes, Entry] = {}
     base = os.fsencode(root)

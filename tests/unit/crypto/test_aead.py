@@ -5,35 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pcvfs import spec
-from pcvfs.crypto.aead import CipherKind, ContentCipher, Engine, aes_gcm_unwrap, aes_gcm_wrap, content_cipher
+from pcvfs.crypto.aead import CipherKind, ContentCipher, Engine, content_cipher
 from pcvfs.crypto.secret import Secret
 from pcvfs.errors import AuthenticationError
-
-FILE_ID = bytes(range(100, 116))
-BLOCK_NO_MAX = (1 << 64) - 1
-
-
-def pattern(size: int) -> bytes:
-    """Bytes without a period of a block."""
-    return bytes((i * 31 + (i >> 8) * 17 + 7) & 0xFF for i in range(size))
-
-
-def nonces_for(kind: CipherKind, count: int) -> bytes:
-    return b"".join((i + 1).to_bytes(kind.nonce_size, "little") for i in range(count))
-
-
-def seal(cipher: ContentCipher, plaintext: bytes, first_block_no: int = 5) -> bytes:
-    count = -(-len(plaintext) // spec.BLOCK_SIZE)
-    return cipher.seal_blocks(plaintext, first_block_no, FILE_ID, nonces_for(cipher.kind, count))
-
-
-def stored_block_size(kind: CipherKind) -> int:
-    return spec.BLOCK_SIZE + kind.overhead
-
+from tests.unit.crypto.samples import BLOCK_NO_MAX, FILE_ID, nonces_for, pattern, seal, stored_block_size
 
 # --- blocks: what comes back ----------------------------------------------------------------------------------
 
@@ -358,97 +334,3 @@ def test_blob_and_block_are_not_interchangeable(cipher: ContentCipher) -> None:
 def test_blob_nonce_of_wrong_size_raises(cipher: ContentCipher, size_off: int) -> None:
     with pytest.raises(ValueError):
         cipher.seal_blob(b"x", b"\x01" * (cipher.kind.nonce_size + size_off))
-
-
-# --- engines --------------------------------------------------------------------------------------------------
-
-SIZES = st.one_of(st.integers(0, 200), st.integers(4000, 4200), st.integers(0, 3 * 4096 + 100))
-
-
-@given(size=SIZES, first_block_no=st.integers(0, 1 << 40), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_engines_agree_on_every_byte(size: int, first_block_no: int, data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(CipherKind))
-    count = -(-size // 4096)
-    plaintext = data.draw(st.randoms(use_true_random=False)).randbytes(size)
-    file_id = data.draw(st.binary(min_size=16, max_size=16))
-    nonces = b"".join(
-        data.draw(st.binary(min_size=kind.nonce_size, max_size=kind.nonce_size).filter(any)) for _ in range(count)
-    )
-    key = Secret.from_bytes(data.draw(st.binary(min_size=kind.key_size, max_size=kind.key_size)))
-    native, reference = (content_cipher(kind, key, engine=engine) for engine in ("native", "reference"))
-    stored = native.seal_blocks(plaintext, first_block_no, file_id, nonces)
-    assert stored == reference.seal_blocks(plaintext, first_block_no, file_id, nonces)
-    assert native.open_blocks(stored, first_block_no, file_id) == plaintext
-    assert reference.open_blocks(stored, first_block_no, file_id) == plaintext
-    if plaintext:
-        blob = native.seal_blob(plaintext, nonces[: kind.nonce_size])
-        assert blob == reference.seal_blob(plaintext, nonces[: kind.nonce_size])
-        assert native.open_blob(blob) == reference.open_blob(blob) == plaintext
-
-
-def opened(cipher: ContentCipher, ciphertext: bytes) -> bytes | int | None:
-    """The plaintext, or the bad block."""
-    try:
-        return cipher.open_blocks(ciphertext, 5, FILE_ID)
-    except AuthenticationError as exc:
-        return exc.block_no
-
-
-@given(kind=st.sampled_from(CipherKind), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_engines_agree_on_damaged_runs(kind: CipherKind, data: st.DataObject) -> None:
-    key = Secret.from_bytes(bytes(range(kind.key_size)))
-    native, reference = (content_cipher(kind, key, engine=engine) for engine in ("native", "reference"))
-    stored = bytearray(seal(native, pattern(data.draw(st.integers(1, 3 * 4096)))))
-    for _ in range(data.draw(st.integers(0, 3))):
-        start = data.draw(st.integers(0, len(stored)))
-        length = data.draw(st.sampled_from([1, 16, 40, 4128, 4136]))
-        stored[start : start + length] = data.draw(st.sampled_from([b"", bytes(length), b"\x01" * length]))
-    assert opened(native, bytes(stored)) == opened(reference, bytes(stored))
-
-
-# --- wrapping of the master key -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("nonce_size", [12, 16])
-def test_unwrap_returns_what_was_wrapped(nonce_size: int) -> None:
-    key, master_key = Secret.random(32), Secret.random(32)
-    blob = aes_gcm_wrap(key, pattern(nonce_size), master_key)
-    assert len(blob) == nonce_size + 32 + 16
-    assert aes_gcm_unwrap(key, blob, nonce_size) == master_key
-
-
-def test_unwrap_of_changed_bytes_is_refused() -> None:
-    key = Secret.random(32)
-    blob = bytearray(aes_gcm_wrap(key, pattern(16), Secret.random(32)))
-    for i in range(len(blob)):
-        blob[i] ^= 1
-        with pytest.raises(AuthenticationError):
-            aes_gcm_unwrap(key, bytes(blob), 16)
-        blob[i] ^= 1
-    with pytest.raises(AuthenticationError):
-        aes_gcm_unwrap(Secret.random(32), bytes(blob), 16)
-    with pytest.raises(AuthenticationError):
-        aes_gcm_unwrap(key, bytes(blob), 12)
-
-
-@pytest.mark.parametrize("nonce_size", [0, 11, 13, 24])
-def test_wrap_with_a_nonce_of_wrong_size_raises(nonce_size: int) -> None:
-    with pytest.raises(ValueError):
-        aes_gcm_wrap(Secret(32), bytes(nonce_size), Secret(32))
-    with pytest.raises(ValueError):
-        aes_gcm_unwrap(Secret(32), bytes(64), nonce_size)
-
-
-def test_wrap_with_a_key_of_wrong_size_raises() -> None:
-    with pytest.raises(ValueError, match="key"):
-        aes_gcm_wrap(Secret(31), bytes(16), Secret(32))
-    with pytest.raises(ValueError, match="key"):
-        aes_gcm_unwrap(Secret(64), bytes(64), 16)
-
-
-@pytest.mark.parametrize("size", [0, 16, 32])
-def test_unwrap_of_nothing_raises(size: int) -> None:
-    with pytest.raises(ValueError, match="holds nothing"):
-        aes_gcm_unwrap(Secret(32), bytes(size), 16)

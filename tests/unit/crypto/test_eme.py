@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,12 +110,12 @@ def test_closed_cipher_raises(cipher: NameCipher) -> None:
     key=st.binary(min_size=32, max_size=32),
     tweak=st.binary(min_size=16, max_size=16),
     sizes=st.lists(st.sampled_from(SIZES), min_size=1, max_size=5),
-    random=st.randoms(use_true_random=False),
+    rng=st.randoms(use_true_random=False),
 )
 @settings(max_examples=40, deadline=None)
-def test_engines_agree(key: bytes, tweak: bytes, sizes: list[int], random: st.Random) -> None:
+def test_engines_agree(key: bytes, tweak: bytes, sizes: list[int], rng: random.Random) -> None:
     secret = Secret.from_bytes(key)
     native, reference = name_cipher(secret), name_cipher(secret, engine="reference")
-    names = [random.randbytes(size) for size in sizes]
+    names = [rng.randbytes(size) for size in sizes]
     assert native.encrypt_many(tweak, names) == reference.encrypt_many(tweak, names)
     assert native.decrypt_many(tweak, names) == reference.decrypt_many(tweak, names)

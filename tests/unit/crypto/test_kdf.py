@@ -70,6 +70,11 @@ def test_scrypt_out_of_range_raises(n: int, r: int, p: int) -> None:
         kdf.scrypt(b"pw", b"salt", n, r, p)
 
 
+def test_scrypt_without_enough_memory_raises() -> None:
+    with pytest.raises(MemoryError, match="scrypt"):
+        kdf.scrypt(b"pw", b"salt", 1 << 40, 8, 1)  # 1 PiB
+
+
 def test_scrypt_releases_the_gil() -> None:
     turns = 0
     is_done = threading.Event()

@@ -1,4 +1,4 @@
-"""The door to the C extension, and the only importer of it.
+"""The door to the C extension; this room is the only importer of it.
 
 Owns: loading ``pcvfs._native_ffi``, checking that it was built from the numbers in ``spec``, turning Python buffers
 into pointers and ``enum pcv_err`` into exceptions. It knows no format and no key's purpose; ``crypto`` does.
@@ -37,6 +37,7 @@ SHARED_CONSTANTS: Final = {
     "PCV_AES_GCM_NONCE_SIZE": spec.AES_GCM_NONCE_SIZE,
     "PCV_AES_SIV_NONCE_SIZE": spec.AES_SIV_NONCE_SIZE,
     "PCV_XCHACHA_NONCE_SIZE": spec.XCHACHA_NONCE_SIZE,
+    "PCV_ON_DISK_VERSION": spec.ON_DISK_VERSION,
     "PCV_HEADER_VERSION_SIZE": spec.HEADER_VERSION_SIZE,
     "PCV_FILE_ID_SIZE": spec.FILE_ID_SIZE,
     "PCV_HEADER_SIZE": spec.HEADER_SIZE,
@@ -97,6 +98,9 @@ def _check_errno(rc: int) -> None:
         raise OSError(-rc, os.strerror(-rc))
 
 
+# Pointers into a caller's buffer are made by "with", so that no traceback keeps one alive: the garbage collector of
+# CPython before 3.11.8 and 3.12.2 crashes on a cycle that holds a memoryview together with a user of it (gh-77894), and
+# an exception that someone keeps makes such cycles.
 def _read(data: Buffer) -> CData:
     return ffi.from_buffer("uint8_t[]", data)
 
@@ -206,8 +210,8 @@ def utimensat(dirfd: int, name: bytes, atime_ns: int | None, mtime_ns: int | Non
 
 def random_into(out: WritableBuffer) -> None:
     """Fill a buffer from getrandom(2), without a copy on the Python heap."""
-    pointer = _write(out)
-    _check_errno(lib.pcv_random(pointer, len(pointer)))
+    with _write(out) as pointer:
+        _check_errno(lib.pcv_random(pointer, len(pointer)))
 
 
 def set_undumpable() -> None:
@@ -227,31 +231,35 @@ def scrypt_into(password: Buffer, salt: bytes, n: int, r: int, p: int, out: Writ
     """
     if not (0 < n <= _UINT64_MAX and 0 < r <= _UINT64_MAX and 0 < p <= _UINT64_MAX):
         raise ValueError("scrypt parameters are out of range")
-    secret, derived = _read(password), _write(out)
-    _check(lib.pcv_scrypt(secret, len(secret), salt, len(salt), n, r, p, derived, len(derived)), "scrypt")
+    with _read(password) as secret, _write(out) as derived:
+        rc = lib.pcv_scrypt(secret, len(secret), salt, len(salt), n, r, p, derived, len(derived))
+    _check(rc, "scrypt")
 
 
 def hkdf_sha256_into(ikm: Buffer, info: bytes, out: WritableBuffer) -> None:
     """HKDF-SHA256 without a salt. ValueError unless ``out`` is 1..8160 bytes and ``ikm`` not empty."""
-    secret, derived = _read(ikm), _write(out)
-    _check(lib.pcv_hkdf_sha256(secret, len(secret), info, len(info), derived, len(derived)), "hkdf")
+    with _read(ikm) as secret, _write(out) as derived:
+        rc = lib.pcv_hkdf_sha256(secret, len(secret), info, len(info), derived, len(derived))
+    _check(rc, "hkdf")
 
 
 def sha512_into(data: Buffer, out: WritableBuffer) -> None:
     """SHA-512. ValueError unless ``out`` is 64 bytes."""
-    secret, digest = _read(data), _write(out)
-    if len(digest) != SHA512_SIZE:
-        raise ValueError(f"a SHA-512 digest is {SHA512_SIZE} bytes")
-    _check(lib.pcv_sha512(secret, len(secret), digest), "sha512")
+    with _read(data) as secret, _write(out) as digest:
+        if len(digest) != SHA512_SIZE:
+            raise ValueError(f"a SHA-512 digest is {SHA512_SIZE} bytes")
+        rc = lib.pcv_sha512(secret, len(secret), digest)
+    _check(rc, "sha512")
 
 
 def gcm_wrap(key: Buffer, nonce: bytes, aad: bytes, secret: Buffer) -> bytes:
     """nonce | AES-256-GCM ciphertext of ``secret`` | tag. ``nonce``: 12 or 16 bytes; else ValueError."""
-    gcm_key, plain = _read(key), _read(secret)
-    if len(gcm_key) != spec.KEY_SIZE:
-        raise ValueError(f"key must be {spec.KEY_SIZE} bytes, not {len(gcm_key)}")
-    wrapped = bytearray(len(nonce) + len(plain) + spec.TAG_SIZE)
-    rc = lib.pcv_gcm_wrap(gcm_key, nonce, len(nonce), aad, len(aad), plain, len(plain), _write(wrapped), len(wrapped))
+    with _read(key) as gcm_key, _read(secret) as plain:
+        if len(gcm_key) != spec.KEY_SIZE:
+            raise ValueError(f"key must be {spec.KEY_SIZE} bytes, not {len(gcm_key)}")
+        wrapped = bytearray(len(nonce) + len(plain) + spec.TAG_SIZE)
+        with _write(wrapped) as out:
+            rc = lib.pcv_gcm_wrap(gcm_key, nonce, len(nonce), aad, len(aad), plain, len(plain), out, len(out))
     _check(rc, "wrap")
     return bytes(wrapped)
 
@@ -263,10 +271,10 @@ def gcm_unwrap_into(key: Buffer, nonce_size: int, aad: bytes, wrapped: bytes, ou
         AuthenticationError: wrong key or changed data; ``out`` is zeroed.
         ValueError: ``out`` is not ``len(wrapped) - nonce_size - 16`` bytes, or nonce_size is neither 12 nor 16.
     """
-    gcm_key, plain = _read(key), _write(out)
-    if len(gcm_key) != spec.KEY_SIZE:
-        raise ValueError(f"key must be {spec.KEY_SIZE} bytes, not {len(gcm_key)}")
-    rc = lib.pcv_gcm_unwrap(gcm_key, nonce_size, aad, len(aad), wrapped, len(wrapped), plain, len(plain))
+    with _read(key) as gcm_key, _write(out) as plain:
+        if len(gcm_key) != spec.KEY_SIZE:
+            raise ValueError(f"key must be {spec.KEY_SIZE} bytes, not {len(gcm_key)}")
+        rc = lib.pcv_gcm_unwrap(gcm_key, nonce_size, aad, len(aad), wrapped, len(wrapped), plain, len(plain))
     _check(rc, "unwrap")
 
 
@@ -282,10 +290,16 @@ class Aead:
     __slots__ = ("_aead",)
 
     def __init__(self, kind: int, key: Buffer) -> None:
-        secret = _read(key)
         cell = ffi.new("pcv_aead **")
-        _check(lib.pcv_aead_new(kind, secret, len(secret), cell), "aead_new")
+        with _read(key) as secret:
+            rc = lib.pcv_aead_new(kind, secret, len(secret), cell)
+        _check(rc, "aead_new")
         self._aead = ffi.gc(cell[0], lib.pcv_aead_free)
+
+    @property
+    def pointer(self) -> CData:
+        """The C object, for other modules of this room; alive as long as this one."""
+        return self._aead
 
     def close(self) -> None:
         """Wipe the key; later calls raise ValueError. Calls that are running finish."""
@@ -301,21 +315,20 @@ class Aead:
         self, plaintext: Buffer, first_block_no: int, file_id: bytes, nonces: Buffer | None, out: WritableBuffer
     ) -> int:
         """Encrypt blocks into ``out``; returns the bytes written."""
-        return self._seal_blocks(plaintext, first_block_no, file_id, nonces, _write(out))
+        with _write(out) as cipher:
+            return self._seal_blocks(plaintext, first_block_no, file_id, nonces, cipher)
 
     def _seal_blocks(
         self, plaintext: Buffer, first_block_no: int, file_id: bytes, nonces: Buffer | None, cipher: CData
     ) -> int:
         _check_size("file_id", file_id, spec.FILE_ID_SIZE)
         _check_block_no(first_block_no)
-        plain, written = _read(plaintext), ffi.new("size_t *")
-        run, run_size = ffi.NULL, 0
-        if nonces is not None:
-            run = _read(nonces)
-            run_size = len(run)
-        rc = lib.pcv_aead_seal_blocks(
-            self._aead, plain, len(plain), first_block_no, file_id, run, run_size, cipher, len(cipher), written
-        )
+        written = ffi.new("size_t *")
+        with _read(plaintext) as plain, _read(b"" if nonces is None else nonces) as given:
+            run, run_size = (ffi.NULL, 0) if nonces is None else (given, len(given))
+            rc = lib.pcv_aead_seal_blocks(
+                self._aead, plain, len(plain), first_block_no, file_id, run, run_size, cipher, len(cipher), written
+            )
         _check(rc, "seal_blocks")
         return written[0]
 
@@ -329,15 +342,17 @@ class Aead:
         Raises:
             AuthenticationError: with the first bad block; what was written to ``out`` has been wiped.
         """
-        return self._open_blocks(ciphertext, first_block_no, file_id, _write(out))
+        with _write(out) as plain:
+            return self._open_blocks(ciphertext, first_block_no, file_id, plain)
 
     def _open_blocks(self, ciphertext: Buffer, first_block_no: int, file_id: bytes, plain: CData) -> int:
         _check_size("file_id", file_id, spec.FILE_ID_SIZE)
         _check_block_no(first_block_no)
-        cipher, written, bad_block_no = _read(ciphertext), ffi.new("size_t *"), ffi.new("uint64_t *")
-        rc = lib.pcv_aead_open_blocks(
-            self._aead, cipher, len(cipher), first_block_no, file_id, plain, len(plain), written, bad_block_no
-        )
+        written, bad_block_no = ffi.new("size_t *"), ffi.new("uint64_t *")
+        with _read(ciphertext) as cipher:
+            rc = lib.pcv_aead_open_blocks(
+                self._aead, cipher, len(cipher), first_block_no, file_id, plain, len(plain), written, bad_block_no
+            )
         if rc == lib.PCV_ERR_AUTH:
             block_no = bad_block_no[0]
             raise AuthenticationError(f"block {block_no} failed authentication", block_no=block_no)
@@ -348,8 +363,8 @@ class Aead:
         """Encrypt 1 byte or more to exactly ``size`` bytes."""
 
         def fill(out: CData) -> None:
-            plain = _read(plaintext)
-            rc = lib.pcv_aead_seal_blob(self._aead, plain, len(plain), nonce, len(nonce), out, len(out))
+            with _read(plaintext) as plain:
+                rc = lib.pcv_aead_seal_blob(self._aead, plain, len(plain), nonce, len(nonce), out, len(out))
             _check(rc, "seal_blob")
 
         return _make_bytes(size, fill)
@@ -358,8 +373,9 @@ class Aead:
         """Decrypt to exactly ``size`` bytes, or raise AuthenticationError."""
 
         def fill(out: CData) -> None:
-            cipher = _read(ciphertext)
-            _check(lib.pcv_aead_open_blob(self._aead, cipher, len(cipher), out, len(out)), "open_blob")
+            with _read(ciphertext) as cipher:
+                rc = lib.pcv_aead_open_blob(self._aead, cipher, len(cipher), out, len(out))
+            _check(rc, "open_blob")
 
         return _make_bytes(size, fill)
 
@@ -373,11 +389,12 @@ class Eme:
     __slots__ = ("_eme",)
 
     def __init__(self, key: Buffer) -> None:
-        secret = _read(key)
-        if len(secret) != spec.KEY_SIZE:
-            raise ValueError(f"key must be {spec.KEY_SIZE} bytes, not {len(secret)}")
         cell = ffi.new("pcv_eme **")
-        _check(lib.pcv_eme_new(secret, cell), "eme_new")
+        with _read(key) as secret:
+            if len(secret) != spec.KEY_SIZE:
+                raise ValueError(f"key must be {spec.KEY_SIZE} bytes, not {len(secret)}")
+            rc = lib.pcv_eme_new(secret, cell)
+        _check(rc, "eme_new")
         self._eme = ffi.gc(cell[0], lib.pcv_eme_free)
 
     def close(self) -> None:

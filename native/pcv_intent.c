@@ -1,0 +1,110 @@
+#include "pcv_intent.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The layout that intents.py unpacks; native byte order, since a slot never leaves its machine. */
+struct head {
+    _Atomic uint64_t is_busy; /* stored last by begin, first by end */
+    uint8_t boot_id[16];
+    uint64_t root_dev, root_ino;
+    uint64_t file_dev, file_ino;
+    uint64_t offset, size;
+    int64_t final_size;
+    uint16_t path_size;
+    char path[];
+};
+
+_Static_assert(offsetof(struct head, path) == 82, "intents.py reads the path there");
+_Static_assert(offsetof(struct head, path) + PATH_MAX < PCV_INTENT_HEAD, "any path fits");
+
+struct pcv_intents {
+    uint8_t *area;
+    uint8_t boot_id[16];
+    uint64_t root_dev, root_ino;
+    pthread_mutex_t lock; /* guards is_taken; held for no longer than a scan */
+    pthread_cond_t freed;
+    bool is_taken[PCV_INTENT_SLOTS];
+};
+
+int pcv_intents_new(uint8_t *area, const uint8_t boot_id[16], uint64_t root_dev, uint64_t root_ino, pcv_intents **out)
+{
+    pcv_intents *intents = calloc(1, sizeof *intents);
+    if (!intents)
+        return PCV_ERR_NOMEM;
+    intents->area = area;
+    memcpy(intents->boot_id, boot_id, sizeof intents->boot_id);
+    intents->root_dev = root_dev;
+    intents->root_ino = root_ino;
+    pthread_mutex_init(&intents->lock, NULL);
+    pthread_cond_init(&intents->freed, NULL);
+    *out = intents;
+    return PCV_OK;
+}
+
+void pcv_intents_free(pcv_intents *intents)
+{
+    if (!intents)
+        return;
+    pthread_cond_destroy(&intents->freed);
+    pthread_mutex_destroy(&intents->lock);
+    free(intents);
+}
+
+static struct head *head_of(const pcv_intents *intents, int slot)
+{
+    return (struct head *)(void *)(intents->area + (size_t)slot * PCV_INTENT_SLOT_SIZE);
+}
+
+static int take(pcv_intents *intents)
+{
+    pthread_mutex_lock(&intents->lock);
+    for (;;) {
+        for (int slot = 0; slot < PCV_INTENT_SLOTS; slot++) {
+            if (!intents->is_taken[slot]) {
+                intents->is_taken[slot] = true;
+                pthread_mutex_unlock(&intents->lock);
+                return slot;
+            }
+        }
+        pthread_cond_wait(&intents->freed, &intents->lock);
+    }
+}
+
+int pcv_intent_begin(pcv_intents *intents, const char *path, uint64_t dev, uint64_t ino, uint64_t offset,
+                     const uint8_t *data, size_t size, int64_t final_size)
+{
+    size_t path_size = strlen(path);
+    if (path_size >= PCV_INTENT_HEAD - sizeof(struct head) || size > PCV_INTENT_SLOT_SIZE - PCV_INTENT_HEAD)
+        return -1;
+    int slot = take(intents);
+    struct head *head = head_of(intents, slot);
+    memcpy((uint8_t *)head + PCV_INTENT_HEAD, data, size);
+    memcpy(head->boot_id, intents->boot_id, sizeof head->boot_id);
+    head->root_dev = intents->root_dev;
+    head->root_ino = intents->root_ino;
+    head->file_dev = dev;
+    head->file_ino = ino;
+    head->offset = offset;
+    head->size = size;
+    head->final_size = final_size;
+    head->path_size = (uint16_t)path_size;
+    memcpy(head->path, path, path_size);
+    atomic_store_explicit(&head->is_busy, 1, memory_order_release);
+    return slot;
+}
+
+void pcv_intent_end(pcv_intents *intents, int slot)
+{
+    if (slot < 0)
+        return;
+    atomic_store_explicit(&head_of(intents, slot)->is_busy, 0, memory_order_release);
+    pthread_mutex_lock(&intents->lock);
+    intents->is_taken[slot] = false;
+    pthread_cond_signal(&intents->freed);
+    pthread_mutex_unlock(&intents->lock);
+}

@@ -1,0 +1,650 @@
+#include "pcv_lane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <sched.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pcv_nodes.h"
+#include "pcv_serve.h"
+
+/* The largest message from the kernel: a write of 1 MiB with its headers. */
+#define MESSAGE_ROOM (PCV_FILE_IO_MAX + 2 * PCV_BLOCK_SIZE)
+/* From libfuse: directory listings are the largest. */
+#define SOCKET_WANTED (1 << 20)
+#define SOCKET_OVERHEAD 4096 /* what the kernel may count on top of a message, for the sender's limit */
+#define JOBS (PCV_LANE_WORKERS_MAX + 4)
+#define LARGE_IO (64 << 10)   /* reads and writes from here on are worth handing to a worker */
+#define SLOW_SYNC_US 200      /* a disk that syncs faster than this is not worth waking a worker for */
+#define CORRUPT_RING 64
+
+struct job {
+    struct job *next;
+    pcv_file *file; /* counted; NULL until known */
+    size_t size;
+    uint8_t *message; /* MESSAGE_ROOM, starts with fuse_in_header */
+};
+
+struct worker {
+    pthread_t thread;
+    struct pcv_lane *lane;
+    struct pcv_server server;
+};
+
+struct corrupt {
+    uint64_t node, block;
+};
+
+struct pcv_lane {
+    struct pcv_lane_options options;
+    int dev;
+    int sock;      /* our end; libfuse has the other */
+    int wake;      /* eventfd: stop, or a worker has something to report */
+    size_t listing_max; /* largest directory listing that fits the socket */
+    struct pcv_nodes nodes;
+    struct pcv_server server; /* main thread's */
+
+    /* main thread only */
+    struct job *parked; /* waits for its file */
+    uint64_t event_node, event_value;
+    uint8_t *reply;     /* from libfuse, SOCKET_WANTED */
+    uint64_t init_unique, opendir_unique; /* of the one under way, else 0 */
+    uint64_t init_offered; /* what the kernel can do */
+    unsigned int spin_score; /* 0 .. 8: how often polling paid lately */
+    unsigned int spin_turn;
+    struct pcv_lane_statistics stats;
+
+    atomic_bool is_stopping;
+    atomic_uint sync_us; /* how long a sync took lately */
+
+    pthread_mutex_t lock; /* guards what follows; no lock is taken under it */
+    pthread_cond_t queued;
+    struct job *queue, **queue_end;
+    atomic_uint queue_size; /* changed under the lock, read without */
+    struct job *spare;
+    unsigned int idle_workers;
+    struct corrupt corrupt[CORRUPT_RING];
+    atomic_uint corrupt_count; /* changed under the lock, read without */
+    bool is_ending;
+
+    int worker_count;
+    struct worker workers[PCV_LANE_WORKERS_MAX];
+    struct job jobs[JOBS];
+};
+
+static uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* --- jobs ------------------------------------------------------------------------------------------------------- */
+
+static struct job *take_spare(pcv_lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    struct job *job = lane->spare;
+    if (job)
+        lane->spare = job->next;
+    pthread_mutex_unlock(&lane->lock);
+    return job;
+}
+
+static void give_back(pcv_lane *lane, struct job *job)
+{
+    pcv_file_unref(job->file);
+    job->file = NULL;
+    pthread_mutex_lock(&lane->lock);
+    job->next = lane->spare;
+    lane->spare = job;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static bool has_queued(pcv_lane *lane)
+{
+    return atomic_load_explicit(&lane->queue_size, memory_order_relaxed) > 0;
+}
+
+/* A worker is woken if the caller wants that, or if there is more than the main thread can take back. */
+static void enqueue(pcv_lane *lane, struct job *job, bool wakes)
+{
+    pthread_mutex_lock(&lane->lock);
+    job->next = NULL;
+    *lane->queue_end = job;
+    lane->queue_end = &job->next;
+    unsigned int before = atomic_fetch_add_explicit(&lane->queue_size, 1, memory_order_relaxed);
+    if ((wakes || before > 0) && lane->idle_workers > 0)
+        pthread_cond_signal(&lane->queued);
+    pthread_mutex_unlock(&lane->lock);
+}
+
+/* The main thread is about to do something else: what it left for itself goes to a worker. */
+static void hand_over_queue(pcv_lane *lane)
+{
+    if (!has_queued(lane))
+        return;
+    pthread_mutex_lock(&lane->lock);
+    if (lane->idle_workers > 0)
+        pthread_cond_signal(&lane->queued);
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static struct job *dequeue_locked(pcv_lane *lane)
+{
+    struct job *job = lane->queue;
+    if (job) {
+        lane->queue = job->next;
+        atomic_fetch_sub_explicit(&lane->queue_size, 1, memory_order_relaxed);
+        if (!lane->queue)
+            lane->queue_end = &lane->queue;
+    }
+    return job;
+}
+
+static struct job *dequeue(pcv_lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    struct job *job = dequeue_locked(lane);
+    pthread_mutex_unlock(&lane->lock);
+    return job;
+}
+
+static const struct fuse_in_header *header_of(const struct job *job)
+{
+    return (const struct fuse_in_header *)(const void *)job->message;
+}
+
+static void wake_main(pcv_lane *lane)
+{
+    uint64_t one = 1;
+    (void)!write(lane->wake, &one, sizeof one);
+}
+
+/* Serve a job whose file is known. */
+static void run(pcv_lane *lane, struct pcv_server *server, struct job *job)
+{
+    const struct fuse_in_header *in = header_of(job);
+    bool is_sync = in->opcode == FUSE_FSYNC;
+    uint64_t node = in->nodeid, start = is_sync ? now_us() : 0;
+    if (pcv_serve(server, in, job->size, job->file)) {
+        pthread_mutex_lock(&lane->lock);
+        unsigned int count = atomic_load(&lane->corrupt_count);
+        if (count < CORRUPT_RING) {
+            lane->corrupt[count] = (struct corrupt){node, server->bad_block};
+            atomic_store(&lane->corrupt_count, count + 1);
+        }
+        pthread_mutex_unlock(&lane->lock);
+        wake_main(lane);
+    }
+    if (is_sync) {
+        uint64_t took = now_us() - start;
+        unsigned int before = atomic_load_explicit(&lane->sync_us, memory_order_relaxed);
+        unsigned int latest = took > 1000000 ? 1000000 : (unsigned int)took;
+        atomic_store_explicit(&lane->sync_us, (3 * before + latest) / 4, memory_order_relaxed);
+    }
+    give_back(lane, job);
+}
+
+static void *work(void *arg)
+{
+    struct worker *self = arg;
+    pcv_lane *lane = self->lane;
+    pthread_mutex_lock(&lane->lock);
+    while (!lane->is_ending) {
+        struct job *job = dequeue_locked(lane);
+        if (!job) {
+            lane->idle_workers++;
+            pthread_cond_wait(&lane->queued, &lane->lock);
+            lane->idle_workers--;
+            continue;
+        }
+        pthread_mutex_unlock(&lane->lock);
+        run(lane, &self->server, job);
+        pthread_mutex_lock(&lane->lock);
+    }
+    pthread_mutex_unlock(&lane->lock);
+    return NULL;
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------- */
+
+/* A pair whose messages may be as large as a directory listing; where the limit of an ordinary user forbids that, the
+ * kernel is asked for smaller listings. */
+static int make_sockets(pcv_lane *lane, int *python_fd)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return -errno;
+    int wanted = SOCKET_WANTED + SOCKET_OVERHEAD, got = 0;
+    socklen_t size = sizeof got;
+    for (int i = 0; i < 2; i++) {
+        if (setsockopt(pair[i], SOL_SOCKET, SO_SNDBUFFORCE, &wanted, sizeof wanted) != 0)
+            (void)setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &wanted, sizeof wanted);
+    }
+    if (getsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &got, &size) != 0 || got < 4 * SOCKET_OVERHEAD)
+        got = 8 * SOCKET_OVERHEAD;
+    lane->listing_max = (size_t)got / 2 - SOCKET_OVERHEAD; /* the kernel reports twice what may be used */
+    if (lane->listing_max > SOCKET_WANTED - SOCKET_OVERHEAD)
+        lane->listing_max = SOCKET_WANTED - SOCKET_OVERHEAD;
+    lane->sock = pair[0];
+    *python_fd = pair[1];
+    return 0;
+}
+
+static int start_workers(pcv_lane *lane)
+{
+    for (int i = 0; i < lane->options.workers; i++) {
+        struct worker *worker = &lane->workers[i];
+        worker->lane = lane;
+        int rc = pcv_server_init(&worker->server, lane->dev, lane->options.attr_timeout_s);
+        if (rc == 0 && (rc = -pthread_create(&worker->thread, NULL, work, worker)) != 0)
+            pcv_server_destroy(&worker->server);
+        if (rc != 0)
+            return rc;
+        lane->worker_count++;
+    }
+    return 0;
+}
+
+int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *python_fd)
+{
+    if (options->workers < 0 || options->workers > PCV_LANE_WORKERS_MAX)
+        return -EINVAL;
+    pcv_lane *lane = calloc(1, sizeof *lane);
+    if (!lane)
+        return -ENOMEM;
+    lane->options = *options;
+    lane->dev = options->dev_fd;
+    lane->sock = lane->wake = -1;
+    lane->queue_end = &lane->queue;
+    lane->spin_score = 8;
+    pthread_mutex_init(&lane->lock, NULL);
+    pthread_cond_init(&lane->queued, NULL);
+    int rc = pcv_nodes_init(&lane->nodes);
+    for (int i = 0; rc == 0 && i < JOBS; i++) {
+        if (posix_memalign((void **)&lane->jobs[i].message, PCV_BLOCK_SIZE, MESSAGE_ROOM) != 0)
+            rc = -ENOMEM;
+        else
+            give_back(lane, &lane->jobs[i]);
+    }
+    lane->reply = malloc(SOCKET_WANTED);
+    if (rc == 0 && !lane->reply)
+        rc = -ENOMEM;
+    if (rc == 0 && (lane->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        rc = -errno;
+    if (rc == 0 && fcntl(lane->dev, F_SETFL, O_NONBLOCK) != 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = pcv_server_init(&lane->server, lane->dev, options->attr_timeout_s);
+    if (rc == 0)
+        rc = make_sockets(lane, python_fd);
+    if (rc == 0 && (rc = start_workers(lane)) != 0)
+        close(*python_fd);
+    if (rc != 0) {
+        pcv_lane_free(lane);
+        return rc;
+    }
+    *out = lane;
+    return 0;
+}
+
+void pcv_lane_free(pcv_lane *lane)
+{
+    if (!lane)
+        return;
+    pthread_mutex_lock(&lane->lock);
+    lane->is_ending = true;
+    pthread_cond_broadcast(&lane->queued);
+    pthread_mutex_unlock(&lane->lock);
+    for (int i = 0; i < lane->worker_count; i++) {
+        pthread_join(lane->workers[i].thread, NULL);
+        pcv_server_destroy(&lane->workers[i].server);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        pcv_file_unref(lane->jobs[i].file);
+        free(lane->jobs[i].message);
+    }
+    if (lane->nodes.slots)
+        pcv_nodes_destroy(&lane->nodes);
+    pcv_server_destroy(&lane->server);
+    if (lane->sock >= 0)
+        close(lane->sock);
+    if (lane->wake >= 0)
+        close(lane->wake);
+    free(lane->reply);
+    pthread_cond_destroy(&lane->queued);
+    pthread_mutex_destroy(&lane->lock);
+    free(lane);
+}
+
+void pcv_lane_stop(pcv_lane *lane)
+{
+    atomic_store(&lane->is_stopping, true);
+    wake_main(lane);
+}
+
+/* --- replies of libfuse ----------------------------------------------------------------------------------------- */
+
+/* libfuse decides on most of INIT; the lane adds what pyfuse3 has no switch for and takes out what it rules out. */
+static void amend_init_reply(pcv_lane *lane, uint8_t *message, size_t size)
+{
+    struct fuse_out_header *out = (struct fuse_out_header *)(void *)message;
+    struct fuse_init_out *init = (struct fuse_init_out *)(void *)(out + 1);
+    if (out->error != 0 || size < sizeof *out + sizeof *init)
+        return;
+    uint32_t offered = (uint32_t)lane->init_offered;
+    /* O_TRUNC comes as a SETATTR: there is no OPEN. */
+    init->flags &= ~(uint32_t)(FUSE_ATOMIC_O_TRUNC | FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE);
+    init->flags |= offered & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_READ);
+    if (lane->options.has_cached_dirs)
+        init->flags |= offered & FUSE_CACHE_SYMLINKS;
+    init->max_background = 64;
+    init->congestion_threshold = 48;
+}
+
+/* Let the kernel keep listings that nobody else changes. */
+static void amend_opendir_reply(pcv_lane *lane, uint8_t *message, size_t size)
+{
+    struct fuse_out_header *out = (struct fuse_out_header *)(void *)message;
+    struct fuse_open_out *open = (struct fuse_open_out *)(void *)(out + 1);
+    if (lane->options.has_cached_dirs && out->error == 0 && size >= sizeof *out + sizeof *open)
+        open->open_flags |= FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE;
+}
+
+/* Pass on everything that libfuse has written since. The unique of the only OPENDIR under way is remembered in
+ * event_value while Python works on it. */
+static int pass_replies(pcv_lane *lane)
+{
+    for (;;) {
+        ssize_t size = recv(lane->sock, lane->reply, SOCKET_WANTED, MSG_DONTWAIT);
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size < 0)
+            return errno == EAGAIN ? 0 : -errno;
+        if ((size_t)size < sizeof(struct fuse_out_header))
+            return size == 0 ? -EPIPE : -EPROTO;
+        uint64_t unique = ((struct fuse_out_header *)(void *)lane->reply)->unique;
+        if (unique != 0 && unique == lane->init_unique) {
+            lane->init_unique = 0;
+            amend_init_reply(lane, lane->reply, (size_t)size);
+        } else if (unique != 0 && unique == lane->opendir_unique) {
+            lane->opendir_unique = 0;
+            amend_opendir_reply(lane, lane->reply, (size_t)size);
+        }
+        /* ENOENT: the request was aborted. Errors of notifications go nowhere, as they would without us. */
+        while (write(lane->dev, lane->reply, (size_t)size) < 0 && errno == EINTR)
+            ;
+    }
+}
+
+/* --- requests --------------------------------------------------------------------------------------------------- */
+
+/* Hand a message to libfuse, adapted. */
+static int forward(pcv_lane *lane, struct job *job)
+{
+    struct fuse_in_header *in = (struct fuse_in_header *)(void *)job->message;
+    switch (in->opcode) {
+    case FUSE_INIT: {
+        struct fuse_init_in *init = (struct fuse_init_in *)(void *)(in + 1);
+        lane->init_unique = in->unique;
+        lane->init_offered = init->flags;
+        init->flags &= ~(uint32_t)(FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE);
+        break;
+    }
+    case FUSE_OPENDIR:
+        lane->opendir_unique = in->unique;
+        break;
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS: {
+        struct fuse_read_in *r = (struct fuse_read_in *)(void *)(in + 1);
+        if (r->size > lane->listing_max)
+            r->size = (uint32_t)lane->listing_max;
+        break;
+    }
+    default:
+        break;
+    }
+    for (;;) {
+        if (send(lane->sock, job->message, job->size, MSG_NOSIGNAL) >= 0)
+            break;
+        if (errno != EINTR) {
+            int error = errno;
+            pcv_reply_error(lane->dev, in->unique, EIO);
+            give_back(lane, job);
+            return -error;
+        }
+    }
+    give_back(lane, job);
+    lane->stats.forwarded++;
+    return PCV_LANE_REQUEST;
+}
+
+/* What the lane answers without a file. True if it did. */
+static bool answer(pcv_lane *lane, const struct fuse_in_header *in)
+{
+    switch (in->opcode) {
+    case FUSE_OPEN: /* none needed: the kernel stops asking, and keeps its cache over opens */
+    case FUSE_FLUSH:
+        pcv_reply_error(lane->dev, in->unique, ENOSYS);
+        return true;
+    case FUSE_RELEASE: /* of a file made before the first OPEN */
+        pcv_reply_error(lane->dev, in->unique, 0);
+        return true;
+    case FUSE_INTERRUPT: /* nothing we do is worth interrupting; no reply is due */
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Serve, queue, forward or park a message. 0 to go on, else an event or -errno. */
+static int dispatch(pcv_lane *lane, struct job *job)
+{
+    const struct fuse_in_header *in = header_of(job);
+    if (answer(lane, in)) {
+        lane->stats.served++;
+        give_back(lane, job);
+        return 0;
+    }
+    if (!pcv_is_served(in, job->size, lane->options.serves_attrs))
+        return forward(lane, job);
+    bool needs_writable = pcv_needs_writable(in);
+    job->file = pcv_nodes_get(&lane->nodes, in->nodeid);
+    if (!job->file || (needs_writable && !pcv_file_is_writable(job->file))) {
+        pcv_file_unref(job->file);
+        job->file = NULL;
+        if (in->opcode == FUSE_GETATTR || in->opcode == FUSE_SETATTR)
+            return forward(lane, job);
+        lane->parked = job;
+        lane->event_node = in->nodeid;
+        lane->event_value = needs_writable;
+        lane->stats.need_file++;
+        return PCV_LANE_NEED_FILE;
+    }
+    lane->stats.served++;
+    if (lane->worker_count > 0) {
+        if (in->opcode == FUSE_FSYNC && atomic_load_explicit(&lane->sync_us, memory_order_relaxed) > SLOW_SYNC_US) {
+            enqueue(lane, job, true);
+            return 0;
+        }
+        if ((in->opcode == FUSE_READ || in->opcode == FUSE_WRITE) &&
+            ((const struct fuse_read_in *)(const void *)(in + 1))->size >= LARGE_IO) {
+            /* Not yet worth a wake-up: if nothing else comes at once, the main thread takes it back. */
+            enqueue(lane, job, false);
+            return 0;
+        }
+    }
+    run(lane, &lane->server, job);
+    return 0;
+}
+
+/* One message from the device into job: its size, 0 if there is none, or -errno. */
+static ssize_t receive(pcv_lane *lane, struct job *job)
+{
+    for (;;) {
+        ssize_t size = read(lane->dev, job->message, MESSAGE_ROOM);
+        if (size >= (ssize_t)sizeof(struct fuse_in_header))
+            return size;
+        if (size >= 0)
+            return -EPROTO;
+        if (errno == EAGAIN)
+            return 0;
+        if (errno != EINTR && errno != ENOENT) /* ENOENT: the request was aborted meanwhile */
+            return -errno;
+    }
+}
+
+/* Poll for a while if that has paid lately; the time of one wake-up of an idle CPU is what there is to win. */
+static ssize_t spin(pcv_lane *lane, struct job *job)
+{
+    if (lane->options.spin_us == 0)
+        return 0;
+    if (lane->spin_score == 0 && ++lane->spin_turn % 16 != 0)
+        return 0; /* look now and then whether it pays again */
+    uint64_t end = now_us() + lane->options.spin_us;
+    do {
+        ssize_t size = receive(lane, job);
+        if (size != 0) {
+            lane->stats.spin_hits++;
+            if (lane->spin_score < 8)
+                lane->spin_score++;
+            return size;
+        }
+        if (has_queued(lane))
+            return 0;
+    } while (now_us() < end);
+    lane->stats.spin_misses++;
+    if (lane->spin_score > 0)
+        lane->spin_score--;
+    return 0;
+}
+
+static int sleep_until_something(pcv_lane *lane)
+{
+    struct pollfd fds[2] = {{.fd = lane->dev, .events = POLLIN}, {.fd = lane->wake, .events = POLLIN}};
+    if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        return -errno;
+    if (fds[1].revents) {
+        uint64_t count;
+        (void)!read(lane->wake, &count, sizeof count);
+    }
+    return 0;
+}
+
+static bool take_corrupt(pcv_lane *lane)
+{
+    bool is_found = false;
+    pthread_mutex_lock(&lane->lock);
+    unsigned int count = atomic_load(&lane->corrupt_count);
+    if (count > 0) {
+        struct corrupt *latest = &lane->corrupt[count - 1];
+        atomic_store(&lane->corrupt_count, count - 1);
+        lane->event_node = latest->node;
+        lane->event_value = latest->block;
+        is_found = true;
+    }
+    pthread_mutex_unlock(&lane->lock);
+    return is_found;
+}
+
+/* The next message, or 0 after work was found elsewhere, or -errno. */
+static ssize_t next_message(pcv_lane *lane, struct job *job)
+{
+    ssize_t size = receive(lane, job);
+    if (size != 0)
+        return size;
+    /* Nothing at once: what was queued for a worker that was not woken is ours to do. */
+    struct job *queued = dequeue(lane);
+    if (queued) {
+        lane->stats.stolen++;
+        run(lane, &lane->server, queued);
+        return 0;
+    }
+    size = spin(lane, job);
+    return size != 0 ? size : sleep_until_something(lane);
+}
+
+int pcv_lane_wait(pcv_lane *lane)
+{
+    int rc = pass_replies(lane);
+    if (rc != 0)
+        return rc;
+    struct job *job = lane->parked;
+    lane->parked = NULL;
+    if (job) { /* its file has been given, or the request was refused and there is no job */
+        rc = dispatch(lane, job);
+        if (rc != 0) {
+            hand_over_queue(lane);
+            return rc;
+        }
+    }
+    for (;;) {
+        if (atomic_load_explicit(&lane->is_stopping, memory_order_relaxed))
+            return PCV_LANE_ENDED;
+        if (atomic_load_explicit(&lane->corrupt_count, memory_order_relaxed) > 0 && take_corrupt(lane))
+            return PCV_LANE_CORRUPT;
+        job = take_spare(lane);
+        if (!job) { /* every buffer is with a worker: help them */
+            struct job *queued = dequeue(lane);
+            if (queued)
+                run(lane, &lane->server, queued);
+            else
+                sched_yield();
+            continue;
+        }
+        ssize_t size = next_message(lane, job);
+        if (size <= 0) {
+            give_back(lane, job);
+            if (size == 0)
+                continue;
+            return size == -ENODEV || size == -ECONNABORTED ? PCV_LANE_ENDED : (int)size;
+        }
+        job->size = (size_t)size;
+        rc = dispatch(lane, job);
+        if (rc != 0) {
+            hand_over_queue(lane);
+            return rc;
+        }
+    }
+}
+
+void pcv_lane_event_details(const pcv_lane *lane, uint64_t *node, uint64_t *value)
+{
+    *node = lane->event_node;
+    *value = lane->event_value;
+}
+
+int pcv_lane_give_file(pcv_lane *lane, uint64_t node, pcv_file *file)
+{
+    return pcv_nodes_put(&lane->nodes, node, file);
+}
+
+void pcv_lane_drop_file(pcv_lane *lane, uint64_t node)
+{
+    pcv_nodes_remove(&lane->nodes, node);
+}
+
+void pcv_lane_refuse(pcv_lane *lane, int error)
+{
+    struct job *job = lane->parked;
+    lane->parked = NULL;
+    if (job) {
+        pcv_reply_error(lane->dev, header_of(job)->unique, error);
+        give_back(lane, job);
+    }
+}
+
+void pcv_lane_get_statistics(const pcv_lane *lane, struct pcv_lane_statistics *out)
+{
+    *out = lane->stats;
+}

@@ -1,0 +1,48 @@
+"""Fixtures of the in-process tier. Every test that has a bench ends with all the checks of ``Bench.finish``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fs.bench import Bench
+from tests.fs.kernel import Kernel
+from tests.support.flavours import FLAVOURS, Flavour
+
+CHOSEN = [flavour for flavour in FLAVOURS.values() if flavour.name != "longnamemax-100"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All flavours, or those that the marker ``flavours`` names; without names, the default one."""
+    if "flavour" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("flavours")
+    flavours = CHOSEN if marker is None else [FLAVOURS[name] for name in marker.args or ("default",)]
+    if wanted := metafunc.config.getoption("--flavours"):
+        flavours = [flavour for flavour in flavours if flavour.name in wanted.split(",")]
+    metafunc.parametrize("flavour", flavours, ids=lambda flavour: flavour.name)
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """As in a mount process: the kernel has applied the caller's."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, flavour: Flavour) -> Iterator[Bench]:
+    """A fresh volume."""
+    bench = Bench(tmp_path / "cipher", flavour)
+    yield bench
+    bench.finish()
+
+
+@pytest.fixture
+def kernel(bench: Bench) -> Kernel:
+    """Its user. Tests that remount take ``bench.kernel`` afterwards."""
+    return bench.kernel
