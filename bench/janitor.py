@@ -24,7 +24,7 @@ from pcvfs.fs import mounts
 
 _END_S: Final = 120.0
 _LAYERS: Final = 8
-_SERVERS_END_S: Final = 10.0
+_SERVERS_END_S: Final = 5.0
 
 
 class Janitor:
@@ -39,6 +39,10 @@ class Janitor:
             start_new_session=True,
             text=True,
         )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def _tell(self, **message: object) -> None:
         if self._process.stdin is None:

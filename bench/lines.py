@@ -35,6 +35,7 @@ class Line:
         scenario: the sequence of steps that it is part of; the name of one of ``scenarios.SCENARIOS``.
         timed: what lies between start and stop of the clock, for whoever reads the number.
         floor, aim: how much better than gocryptfs the lane has to be, and is meant to be; 0.0: no goal.
+        is_of_mount: it says something about the mount process, so a plain directory has no such line.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Line:
     timed: str
     floor: float = 0.0
     aim: float = 0.0
+    is_of_mount: bool = False
 
     def ratio(self, ours: float, theirs: float) -> float | None:
         """How many times better ``ours`` is than ``theirs``; None where that says nothing."""
@@ -67,6 +69,7 @@ LINES: Final = (
         Quantity.CPU_PER_GIB,
         "CPU of the mount process, sequential write",
         "during write-1m: user and system time of the process that serves the mount",
+        is_of_mount=True,
     ),
     Line(
         "cpu-write-total",
@@ -81,6 +84,7 @@ LINES: Final = (
         Quantity.CPU_PER_GIB,
         "CPU of the mount process, sequential read",
         "during read-1m, as cpu-write-server",
+        is_of_mount=True,
     ),
     Line(
         "cpu-read-total",
@@ -95,6 +99,7 @@ LINES: Final = (
         Quantity.MEMORY,
         "peak memory, sequential",
         "not a time: largest resident size of the mount process over the steps of this scenario",
+        is_of_mount=True,
     ),
     Line(
         "read-random",
@@ -141,15 +146,17 @@ LINES: Final = (
         "tree",
         _S,
         "rename the tree",
-        "rename of every file and directory, one by one; syncfs of mount and backing",
+        "after a remount: rename of every file and directory, one by one (the walk that finds them comes before);"
+        " syncfs of mount and backing",
     ),
-    Line("rm", "tree", _S, "rm -rf", "right after the renames: rm -rf; syncfs of mount and backing", 1.0, 2),
+    Line("rm", "tree", _S, "rm -rf", "after a remount and an ls -lR: rm -rf; syncfs of mount and backing", 1.0, 2),
     Line(
         "memory-tree",
         "tree",
         Quantity.MEMORY,
         "peak memory, source tree",
         "not a time: as memory-stream, over the steps with the tree",
+        is_of_mount=True,
     ),
     Line("git-clone", "git", _S, "git clone", "git clone --no-hardlinks from outside; syncfs of mount and backing"),
     Line("git-status", "git", _S, "git status, cold", "after a remount: git status", 1.5, 5),
@@ -172,6 +179,7 @@ LINES: Final = (
         " derivation made as cheap as the program allows",
         0.5,
         1,
+        is_of_mount=True,
     ),
     Line(
         "cpu-idle",
@@ -179,6 +187,7 @@ LINES: Final = (
         Quantity.SHARE,
         "CPU of an idle mount",
         "not a time: CPU time of the mount process while nobody uses the mount, of one CPU",
+        is_of_mount=True,
     ),
     Line(
         "memory-inodes",
@@ -187,6 +196,7 @@ LINES: Final = (
         "memory after many inodes",
         "not a time: resident size of the mount process when the kernel knows so many empty files, all made and"
         " looked at through this mount",
+        is_of_mount=True,
     ),
 )
 BY_NAME: Final = {line.name: line for line in LINES}

@@ -42,11 +42,8 @@ def describe_machine() -> Machine:
 
 def _cpu_name() -> str:
     """Model and stepping: clouds call different CPUs by one name."""
-    fields = dict(
-        (part.strip() for part in row.split(":", 1))
-        for row in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-        if ":" in row
-    )
+    first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
+    fields = {key.strip(): value.strip() for key, _, value in (row.partition(":") for row in first.splitlines())}
     name = fields.get("model name", platform.machine())
     numbers = [fields.get(key, "?") for key in ("cpu family", "model", "stepping")]
     return f"{name} ({'-'.join(numbers)})"

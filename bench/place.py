@@ -58,6 +58,10 @@ class Place:
         path.mkdir(parents=True)
         return path
 
+    def new_mountpoint(self) -> Path:
+        """An empty directory that nothing was ever mounted on: a mount that could not be ended is not in the way."""
+        return Path(tempfile.mkdtemp(dir=self.root / "mnt"))
+
     def check_room(self, needed: int) -> None:
         """Refuse to write so many bytes if that could fill the backing, or a disk that others use.
 

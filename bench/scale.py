@@ -44,7 +44,7 @@ class Scale:
     def sizes(self) -> dict[str, float]:
         """Everything that changes what a number means: two records with other sizes are not comparable."""
         others = ("name", "pairs", "step_limit_s")
-        return {field.name: float(getattr(self, field.name)) for field in fields(self) if field.name not in others}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
 
 
 FULL: Final = Scale(

@@ -1,7 +1,7 @@
 """A source tree that nobody wrote: the same for the same seed, as a tar and a list of checksums.
 
-Sizes, depth and names are like those of a large C project: half of the files below 4 KiB, most below 32 KiB, a few up to
-half a MiB; a dozen files in a directory; text that compresses as source does.
+Sizes, depth and names are like those of a large C project: half of the files below 4 KiB, most below 32 KiB, a few up
+to half a MiB; a dozen files in a directory; text that compresses as source does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _MAX_SIZE: Final = 512 << 10
 _MTIME: Final = 1_600_000_000
 _CORPUS_SIZE: Final = 1 << 20
 _SUFFIXES: Final = (".c", ".c", ".c", ".h", ".h", ".py", ".S", ".txt", ".rst", ".yaml", "")
-_SYLLABLES: Final = "ab al ar be ca co da de di en er fi ge in io ka la le ma mi na ne no or pa po ra re ri sa se".split()
+_CONSONANTS: Final = "bcdfgklmnprst"
+_VOWELS: Final = "aeiou"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Tree:
 
 def generate_tree(directory: Path, name: str, *, files: int, seed: int) -> Tree:
     """Write ``NAME.tar`` and ``NAME.md5`` into ``directory``."""
-    rng = random.Random(seed)  # noqa: S311  # not a secret, and it has to be the same each time
+    rng = random.Random(seed)
     tar_path, sums_path = directory / f"{name}.tar", directory / f"{name}.md5"
     corpus = _corpus(rng)
     directories = _directories(rng, max(1, files // _FILES_PER_DIR))
@@ -60,7 +61,7 @@ def generate_tree(directory: Path, name: str, *, files: int, seed: int) -> Tree:
 
 
 def _word(rng: random.Random) -> str:
-    return "".join(rng.choices(_SYLLABLES, k=rng.randint(2, 5)))
+    return "".join(rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(rng.randint(2, 5)))
 
 
 def _corpus(rng: random.Random) -> bytes:

@@ -21,7 +21,7 @@ struct pcv_file_policy {
     size_t overhead;
     uint64_t cipher_block; /* BS + overhead */
     uint64_t size_max;     /* of a plaintext, so that every offset in the backing file fits int64 */
-    atomic_bool is_prealloc;
+    atomic_int prealloc;   /* enum pcv_prealloc; turned off for good where the filesystem below can't */
     bool is_shared;
 };
 
@@ -75,7 +75,7 @@ static uint64_t cipher_off(const pcv_file_policy *p, uint64_t block)
 
 /* --- life ------------------------------------------------------------------------------------------------------- */
 
-int pcv_file_policy_new(pcv_aead *aead, size_t overhead, pcv_intents *intents, bool is_prealloc, bool is_shared,
+int pcv_file_policy_new(pcv_aead *aead, size_t overhead, pcv_intents *intents, int prealloc, bool is_shared,
                         pcv_file_policy **out)
 {
     if (overhead <= PCV_TAG_SIZE || overhead > OVERHEAD_MAX)
@@ -88,7 +88,7 @@ int pcv_file_policy_new(pcv_aead *aead, size_t overhead, pcv_intents *intents, b
     p->overhead = overhead;
     p->cipher_block = BS + overhead;
     p->size_max = ((uint64_t)INT64_MAX - PCV_HEADER_SIZE) / p->cipher_block * BS;
-    p->is_prealloc = is_prealloc;
+    p->prealloc = prealloc;
     p->is_shared = is_shared;
     *out = p;
     return 0;
@@ -192,7 +192,7 @@ static int read_full(int fd, uint8_t *out, size_t size, uint64_t offset, size_t 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return -errno;
+            return errno == EBADMSG ? -EIO : -errno; /* EBADMSG is ours, for blocks that do not decrypt */
         if (n == 0)
             break;
         *got += (size_t)n;
@@ -328,56 +328,95 @@ static int read_block(pcv_file *f, uint64_t block, uint8_t *out, size_t *plain, 
 
 /* --- writing ---------------------------------------------------------------------------------------------------- */
 
-/* Have space set aside. *is_sure: writing can't run out of space any more. */
-static int reserve(pcv_file *f, uint64_t offset, uint64_t size, bool *is_sure)
+/* Have space set aside; *prealloc is what is set aside now. */
+static int reserve(pcv_file *f, uint64_t offset, uint64_t size, int *prealloc)
 {
-    *is_sure = false;
-    if (!atomic_load_explicit(&f->policy->is_prealloc, memory_order_relaxed))
+    *prealloc = atomic_load_explicit(&f->policy->prealloc, memory_order_relaxed);
+    uint64_t start = *prealloc == PCV_PREALLOC_NEW && offset < f->cipher_size ? f->cipher_size : offset;
+    if (*prealloc == PCV_PREALLOC_OFF || start >= offset + size)
         return 0;
     int rc;
     do {
-        rc = fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) == 0 ? 0 : -errno;
+        rc = fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)start, (off_t)(offset + size - start)) == 0 ? 0 : -errno;
     } while (rc == -EINTR);
     if (rc == -EOPNOTSUPP || rc == -ENOSYS) {
-        atomic_store(&f->policy->is_prealloc, false);
+        atomic_store(&f->policy->prealloc, PCV_PREALLOC_OFF);
+        *prealloc = PCV_PREALLOC_OFF;
         return 0;
     }
-    *is_sure = rc == 0;
     if (rc != 0)
         (void)!ftruncate(f->fd, (off_t)f->cipher_size); /* give back what it got before it failed */
     return rc;
+}
+
+/* One old block, or a part of it at the end of the file: whole, whatever happens. */
+static int replace_block(pcv_file *f, uint64_t offset, const uint8_t *sealed, size_t size, pcv_scratch *s)
+{
+    size_t saved;
+    int rc = read_full(f->fd, s->saved, size, offset, &saved);
+    if (rc == 0 && (rc = write_full(f->fd, sealed, size, offset)) != 0)
+        (void)!write_full(f->fd, s->saved, saved, offset);
+    return rc;
+}
+
+/* Write where overwriting may run out of space: old blocks one by one, so that one that fails stays whole. What lies
+ * behind them comes last if its space is reserved, since it can't fail then; else first, since cutting the file back
+ * takes no space. */
+static int put_by_blocks(pcv_file *f, uint64_t offset, const uint8_t *sealed, size_t size, bool is_new_reserved,
+                         pcv_scratch *s)
+{
+    const pcv_file_policy *p = f->policy;
+    uint64_t body = f->cipher_size > PCV_HEADER_SIZE ? f->cipher_size - PCV_HEADER_SIZE : 0;
+    uint64_t end = cipher_off(p, (body + p->cipher_block - 1) / p->cipher_block);
+    size_t old = end <= offset ? 0 : end - offset < size ? (size_t)(end - offset) : size;
+    int rc = 0;
+    if (old < size && !is_new_reserved)
+        rc = write_full(f->fd, sealed + old, size - old, offset + old);
+    for (size_t start = 0; rc == 0 && start < old; start += p->cipher_block) {
+        size_t part = old - start < p->cipher_block ? old - start : (size_t)p->cipher_block;
+        rc = replace_block(f, offset + start, sealed + start, part, s);
+    }
+    if (rc == 0 && old < size && is_new_reserved)
+        rc = write_full(f->fd, sealed + old, size - old, offset + old);
+    return rc;
+}
+
+/* Say what is about to be written in place, so that the next mount can finish it if we are killed. */
+static int begin(const pcv_file *f, uint64_t offset, const uint8_t *sealed, size_t size, int64_t final_size)
+{
+    const uint8_t *id = offset == 0 ? sealed + PCV_HEADER_VERSION_SIZE : f->id; /* a new file brings its header */
+    struct pcv_intent_file file = {.path = f->path, .dev = f->dev, .ino = f->ino, .id = id};
+    return pcv_intent_begin(f->policy->intents, &file, offset, sealed, size, final_size);
 }
 
 /* Write ciphertext so that all of it is there, or the file is as it was. final_size: as pcv_intent_begin. */
 static int put(pcv_file *f, uint64_t offset, const uint8_t *sealed, size_t size, int64_t final_size, pcv_scratch *s)
 {
     const pcv_file_policy *p = f->policy;
-    bool is_sure;
-    int rc = reserve(f, offset, size, &is_sure);
+    int prealloc;
+    int rc = reserve(f, offset, size, &prealloc);
     if (rc != 0)
         return rc;
     size_t saved = 0;
-    if (!is_sure && offset < f->cipher_size) {
-        uint64_t old = f->cipher_size - offset;
-        rc = read_full(f->fd, s->saved, old < size ? (size_t)old : size, offset, &saved);
-        if (rc != 0)
-            return rc;
-    }
+    if (final_size >= 0 && (rc = read_full(f->fd, s->saved, size, offset, &saved)) != 0)
+        return rc;
     int slot = -1;
     if (p->intents)
-        slot = pcv_intent_begin(p->intents, f->path, f->dev, f->ino, offset, sealed, size, final_size);
-    rc = write_full(f->fd, sealed, size, offset);
-    if (rc == 0 && final_size >= 0 && ftruncate(f->fd, final_size) != 0)
+        slot = begin(f, offset, sealed, size, final_size);
+    if (prealloc == PCV_PREALLOC_ALL || offset == 0)
+        rc = write_full(f->fd, sealed, size, offset);
+    else
+        rc = put_by_blocks(f, offset, sealed, size, prealloc == PCV_PREALLOC_NEW, s);
+    if (rc == 0 && final_size >= 0 && ftruncate(f->fd, final_size) != 0) {
         rc = -errno;
-    if (rc != 0) {
-        (void)!ftruncate(f->fd, (off_t)f->cipher_size);
-        if (saved > 0)
-            (void)!write_full(f->fd, s->saved, saved, offset);
-    } else if (final_size >= 0) {
-        f->cipher_size = (uint64_t)final_size;
-    } else if (offset + size > f->cipher_size) {
-        f->cipher_size = offset + size;
+        (void)!write_full(f->fd, s->saved, saved, offset);
     }
+    if (rc != 0)
+        (void)!ftruncate(f->fd, (off_t)f->cipher_size);
+    else if (final_size >= 0)
+        f->cipher_size = (uint64_t)final_size;
+    else if (offset + size > f->cipher_size)
+        f->cipher_size = offset + size;
     if (p->intents)
         pcv_intent_end(p->intents, slot);
     return rc;
@@ -510,6 +549,8 @@ static int pad_before(pcv_file *f, uint64_t offset, pcv_scratch *s, uint64_t *ba
     return write_at(f, f->size, zeros, (size_t)BS - partial, s, bad_block);
 }
 
+static void undo_growth(pcv_file *f, uint64_t size, pcv_scratch *s);
+
 int pcv_file_write(pcv_file *f, uint64_t offset, const uint8_t *data, size_t size, pcv_scratch *s,
                    uint64_t *bad_block)
 {
@@ -521,10 +562,13 @@ int pcv_file_write(pcv_file *f, uint64_t offset, const uint8_t *data, size_t siz
         return -EFBIG;
     pthread_rwlock_wrlock(&f->lock);
     int rc = refresh(f);
+    uint64_t old_size = f->size, old_cipher_size = f->cipher_size;
     if (rc == 0)
         rc = pad_before(f, offset, s, bad_block);
     if (rc == 0)
         rc = write_at(f, offset, data, size, s, bad_block);
+    if (rc != 0 && f->cipher_size > old_cipher_size)
+        undo_growth(f, old_size, s);
     pthread_rwlock_unlock(&f->lock);
     return rc;
 }
@@ -549,6 +593,8 @@ static int shrink(pcv_file *f, uint64_t size, pcv_scratch *s, uint64_t *bad_bloc
     if (kept == 0)
         return cut(f, size);
     int rc = read_block(f, size / BS, s->head, &plain, s, bad_block);
+    if (rc == 0 && plain < kept) /* the backing file is shorter than we knew: somebody else cut it */
+        memset(s->head + plain, 0, kept - plain);
     if (rc == 0)
         rc = seal(f, s->head, kept, size / BS, f->id, s->cipher, sizeof s->cipher, &used);
     if (rc == 0)
@@ -558,7 +604,14 @@ static int shrink(pcv_file *f, uint64_t size, pcv_scratch *s, uint64_t *bad_bloc
     return rc;
 }
 
-static int grow(pcv_file *f, uint64_t size, pcv_scratch *s, uint64_t *bad_block)
+/* Growing takes up to three writes. If one fails, those before it are taken back. */
+static void undo_growth(pcv_file *f, uint64_t size, pcv_scratch *s)
+{
+    uint64_t bad_block;
+    (void)!(size == 0 ? cut(f, 0) : shrink(f, size, s, &bad_block));
+}
+
+static int grow_steps(pcv_file *f, uint64_t size, pcv_scratch *s, uint64_t *bad_block)
 {
     uint64_t last = (size - 1) / BS;
     if (f->size % BS != 0 && f->size / BS == last)
@@ -570,6 +623,15 @@ static int grow(pcv_file *f, uint64_t size, pcv_scratch *s, uint64_t *bad_block)
         return write_at(f, size - 1, zeros, 1, s, bad_block);
     rc = ensure_header(f, s, bad_block);
     return rc != 0 ? rc : cut(f, size);
+}
+
+static int grow(pcv_file *f, uint64_t size, pcv_scratch *s, uint64_t *bad_block)
+{
+    uint64_t old_size = f->size, old_cipher_size = f->cipher_size;
+    int rc = grow_steps(f, size, s, bad_block);
+    if (rc != 0 && f->cipher_size > old_cipher_size)
+        undo_growth(f, old_size, s);
+    return rc;
 }
 
 static int truncate_locked(pcv_file *f, uint64_t size, pcv_scratch *s, uint64_t *bad_block)

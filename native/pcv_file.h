@@ -26,8 +26,15 @@ typedef struct pcv_file pcv_file;
 typedef struct pcv_file_policy pcv_file_policy;
 typedef struct pcv_scratch pcv_scratch;
 
+/* Which space to reserve before a write; pcvfs/cipherdir/backing.py says when. */
+enum pcv_prealloc {
+    PCV_PREALLOC_OFF = 0,
+    PCV_PREALLOC_NEW = 1, /* behind the end of the file */
+    PCV_PREALLOC_ALL = 2,
+};
+
 /* What all files of a mount share. aead and intents (or NULL) must outlive it. */
-PCV_MUST_USE int pcv_file_policy_new(pcv_aead *aead, size_t overhead, pcv_intents *intents, bool is_prealloc,
+PCV_MUST_USE int pcv_file_policy_new(pcv_aead *aead, size_t overhead, pcv_intents *intents, int prealloc,
                                      bool is_shared, pcv_file_policy **out);
 void pcv_file_policy_free(pcv_file_policy *policy);
 

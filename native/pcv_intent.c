@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* The layout that intents.py unpacks; native byte order, since a slot never leaves its machine. */
 struct head {
@@ -15,11 +16,13 @@ struct head {
     uint64_t file_dev, file_ino;
     uint64_t offset, size;
     int64_t final_size;
+    uint64_t begun_ns; /* CLOCK_REALTIME, which file times are in */
+    uint8_t file_id[PCV_FILE_ID_SIZE];
     uint16_t path_size;
     char path[];
 };
 
-_Static_assert(offsetof(struct head, path) == 82, "intents.py reads the path there");
+_Static_assert(offsetof(struct head, path) == 106, "intents.py reads the path there");
 _Static_assert(offsetof(struct head, path) + PATH_MAX < PCV_INTENT_HEAD, "any path fits");
 
 struct pcv_intents {
@@ -75,10 +78,10 @@ static int take(pcv_intents *intents)
     }
 }
 
-int pcv_intent_begin(pcv_intents *intents, const char *path, uint64_t dev, uint64_t ino, uint64_t offset,
-                     const uint8_t *data, size_t size, int64_t final_size)
+int pcv_intent_begin(pcv_intents *intents, const struct pcv_intent_file *file, uint64_t offset, const uint8_t *data,
+                     size_t size, int64_t final_size)
 {
-    size_t path_size = strlen(path);
+    size_t path_size = strlen(file->path);
     if (path_size >= PCV_INTENT_HEAD - sizeof(struct head) || size > PCV_INTENT_SLOT_SIZE - PCV_INTENT_HEAD)
         return -1;
     int slot = take(intents);
@@ -87,13 +90,17 @@ int pcv_intent_begin(pcv_intents *intents, const char *path, uint64_t dev, uint6
     memcpy(head->boot_id, intents->boot_id, sizeof head->boot_id);
     head->root_dev = intents->root_dev;
     head->root_ino = intents->root_ino;
-    head->file_dev = dev;
-    head->file_ino = ino;
+    head->file_dev = file->dev;
+    head->file_ino = file->ino;
+    memcpy(head->file_id, file->id, sizeof head->file_id);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    head->begun_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     head->offset = offset;
     head->size = size;
     head->final_size = final_size;
     head->path_size = (uint16_t)path_size;
-    memcpy(head->path, path, path_size);
+    memcpy(head->path, file->path, path_size);
     atomic_store_explicit(&head->is_busy, 1, memory_order_release);
     return slot;
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "pcv_err.h"
+#include "pcv_spec.h"
 
 #define PCV_INTENT_SLOTS 4
 #define PCV_INTENT_HEAD 8192                       /* bytes before the data of a slot */
@@ -24,10 +25,17 @@ PCV_MUST_USE int pcv_intents_new(uint8_t *area, const uint8_t boot_id[16], uint6
                                  pcv_intents **out);
 void pcv_intents_free(pcv_intents *intents);
 
+/* The file of a write: where it is, which it is, and the file id in its header. */
+struct pcv_intent_file {
+    const char *path; /* relative to the cipherdir; a hint */
+    uint64_t dev, ino;
+    const uint8_t *id; /* PCV_FILE_ID_SIZE bytes */
+};
+
 /* Note a write; on return all of it is noted. Returns the slot to give to pcv_intent_end, or -1 if it does not fit:
  * then the write goes on unprotected. final_size: what the file is cut to afterwards, or -1. */
-int pcv_intent_begin(pcv_intents *intents, const char *path, uint64_t dev, uint64_t ino, uint64_t offset,
-                     const uint8_t *data, size_t size, int64_t final_size);
+int pcv_intent_begin(pcv_intents *intents, const struct pcv_intent_file *file, uint64_t offset, const uint8_t *data,
+                     size_t size, int64_t final_size);
 
 /* The write is done, or was undone. slot may be -1. */
 void pcv_intent_end(pcv_intents *intents, int slot);

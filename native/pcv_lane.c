@@ -30,6 +30,7 @@
 struct job {
     struct job *next;
     pcv_file *file; /* counted; NULL until known */
+    int dir_fd;     /* to sync, owned; or -1 */
     size_t size;
     uint8_t *message; /* MESSAGE_ROOM, starts with fuse_in_header */
 };
@@ -54,7 +55,9 @@ struct pcv_lane {
     struct pcv_server server; /* main thread's */
 
     /* main thread only */
-    struct job *parked; /* waits for its file */
+    struct job *parked; /* waits for its file or directory */
+    bool is_idle;       /* slept long enough to say so */
+    bool is_idle_told;
     uint64_t event_node, event_value;
     uint8_t *reply;     /* from libfuse, SOCKET_WANTED */
     uint64_t init_unique, opendir_unique; /* of the one under way, else 0 */
@@ -68,7 +71,8 @@ struct pcv_lane {
 
     pthread_mutex_t lock; /* guards what follows; no lock is taken under it */
     pthread_cond_t queued;
-    struct job *queue, **queue_end;
+    struct job *syncs, **syncs_end; /* for workers alone: they may take long */
+    struct job *queue, **queue_end; /* large reads and writes, which the main thread takes back if it has time */
     atomic_uint queue_size; /* changed under the lock, read without */
     struct job *spare;
     unsigned int idle_workers;
@@ -104,6 +108,9 @@ static void give_back(pcv_lane *lane, struct job *job)
 {
     pcv_file_unref(job->file);
     job->file = NULL;
+    if (job->dir_fd >= 0)
+        close(job->dir_fd);
+    job->dir_fd = -1;
     pthread_mutex_lock(&lane->lock);
     job->next = lane->spare;
     lane->spare = job;
@@ -115,15 +122,25 @@ static bool has_queued(pcv_lane *lane)
     return atomic_load_explicit(&lane->queue_size, memory_order_relaxed) > 0;
 }
 
-/* A worker is woken if the caller wants that, or if there is more than the main thread can take back. */
-static void enqueue(pcv_lane *lane, struct job *job, bool wakes)
+static void enqueue_sync(pcv_lane *lane, struct job *job)
+{
+    pthread_mutex_lock(&lane->lock);
+    job->next = NULL;
+    *lane->syncs_end = job;
+    lane->syncs_end = &job->next;
+    pthread_cond_signal(&lane->queued);
+    pthread_mutex_unlock(&lane->lock);
+}
+
+/* A worker is woken only if there is more than the main thread can take back: if nothing else comes at once, it does. */
+static void enqueue(pcv_lane *lane, struct job *job)
 {
     pthread_mutex_lock(&lane->lock);
     job->next = NULL;
     *lane->queue_end = job;
     lane->queue_end = &job->next;
     unsigned int before = atomic_fetch_add_explicit(&lane->queue_size, 1, memory_order_relaxed);
-    if ((wakes || before > 0) && lane->idle_workers > 0)
+    if (before > 0 && lane->idle_workers > 0)
         pthread_cond_signal(&lane->queued);
     pthread_mutex_unlock(&lane->lock);
 }
@@ -151,6 +168,17 @@ static struct job *dequeue_locked(pcv_lane *lane)
     return job;
 }
 
+static struct job *dequeue_sync_locked(pcv_lane *lane)
+{
+    struct job *job = lane->syncs;
+    if (job) {
+        lane->syncs = job->next;
+        if (!lane->syncs)
+            lane->syncs_end = &lane->syncs;
+    }
+    return job;
+}
+
 static struct job *dequeue(pcv_lane *lane)
 {
     pthread_mutex_lock(&lane->lock);
@@ -174,9 +202,11 @@ static void wake_main(pcv_lane *lane)
 static void run(pcv_lane *lane, struct pcv_server *server, struct job *job)
 {
     const struct fuse_in_header *in = header_of(job);
-    bool is_sync = in->opcode == FUSE_FSYNC;
+    bool is_sync = in->opcode == FUSE_FSYNC || in->opcode == FUSE_FSYNCDIR;
     uint64_t node = in->nodeid, start = is_sync ? now_us() : 0;
-    if (pcv_serve(server, in, job->size, job->file)) {
+    if (job->dir_fd >= 0) {
+        pcv_reply_error(lane->dev, in->unique, fsync(job->dir_fd) == 0 ? 0 : errno);
+    } else if (pcv_serve(server, in, job->size, job->file)) {
         pthread_mutex_lock(&lane->lock);
         unsigned int count = atomic_load(&lane->corrupt_count);
         if (count < CORRUPT_RING) {
@@ -201,7 +231,9 @@ static void *work(void *arg)
     pcv_lane *lane = self->lane;
     pthread_mutex_lock(&lane->lock);
     while (!lane->is_ending) {
-        struct job *job = dequeue_locked(lane);
+        struct job *job = dequeue_sync_locked(lane);
+        if (!job)
+            job = dequeue_locked(lane);
         if (!job) {
             lane->idle_workers++;
             pthread_cond_wait(&lane->queued, &lane->lock);
@@ -258,7 +290,7 @@ static int start_workers(pcv_lane *lane)
 
 int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *python_fd)
 {
-    if (options->workers < 0 || options->workers > PCV_LANE_WORKERS_MAX)
+    if (options->workers < 1 || options->workers > PCV_LANE_WORKERS_MAX)
         return -EINVAL;
     pcv_lane *lane = calloc(1, sizeof *lane);
     if (!lane)
@@ -267,10 +299,14 @@ int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *py
     lane->dev = options->dev_fd;
     lane->sock = lane->wake = -1;
     lane->queue_end = &lane->queue;
+    lane->syncs_end = &lane->syncs;
     lane->spin_score = 8;
+    lane->sync_us = SLOW_SYNC_US + 1; /* until proven otherwise */
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->queued, NULL);
     int rc = pcv_nodes_init(&lane->nodes);
+    for (int i = 0; i < JOBS; i++)
+        lane->jobs[i].dir_fd = -1;
     for (int i = 0; rc == 0 && i < JOBS; i++) {
         if (posix_memalign((void **)&lane->jobs[i].message, PCV_BLOCK_SIZE, MESSAGE_ROOM) != 0)
             rc = -ENOMEM;
@@ -312,6 +348,8 @@ void pcv_lane_free(pcv_lane *lane)
     }
     for (int i = 0; i < JOBS; i++) {
         pcv_file_unref(lane->jobs[i].file);
+        if (lane->jobs[i].dir_fd >= 0)
+            close(lane->jobs[i].dir_fd);
         free(lane->jobs[i].message);
     }
     if (lane->nodes.slots)
@@ -447,6 +485,23 @@ static bool answer(pcv_lane *lane, const struct fuse_in_header *in)
     }
 }
 
+static int park(pcv_lane *lane, struct job *job, int event, uint64_t value)
+{
+    lane->parked = job;
+    lane->event_node = header_of(job)->nodeid;
+    lane->event_value = value;
+    return event;
+}
+
+/* A disk that syncs fast is not worth waking a worker for; any other must not hold up the rest. */
+static void run_sync(pcv_lane *lane, struct job *job)
+{
+    if (atomic_load_explicit(&lane->sync_us, memory_order_relaxed) > SLOW_SYNC_US)
+        enqueue_sync(lane, job);
+    else
+        run(lane, &lane->server, job);
+}
+
 /* Serve, queue, forward or park a message. 0 to go on, else an event or -errno. */
 static int dispatch(pcv_lane *lane, struct job *job)
 {
@@ -456,6 +511,13 @@ static int dispatch(pcv_lane *lane, struct job *job)
         give_back(lane, job);
         return 0;
     }
+    if (in->opcode == FUSE_FSYNCDIR) {
+        if (job->dir_fd < 0)
+            return park(lane, job, PCV_LANE_NEED_DIR, 0);
+        lane->stats.served++;
+        run_sync(lane, job);
+        return 0;
+    }
     if (!pcv_is_served(in, job->size, lane->options.serves_attrs))
         return forward(lane, job);
     bool needs_writable = pcv_needs_writable(in);
@@ -463,28 +525,19 @@ static int dispatch(pcv_lane *lane, struct job *job)
     if (!job->file || (needs_writable && !pcv_file_is_writable(job->file))) {
         pcv_file_unref(job->file);
         job->file = NULL;
-        if (in->opcode == FUSE_GETATTR || in->opcode == FUSE_SETATTR)
+        if (in->opcode == FUSE_GETATTR || (in->opcode == FUSE_SETATTR && !needs_writable))
             return forward(lane, job);
-        lane->parked = job;
-        lane->event_node = in->nodeid;
-        lane->event_value = needs_writable;
         lane->stats.need_file++;
-        return PCV_LANE_NEED_FILE;
+        return park(lane, job, PCV_LANE_NEED_FILE, needs_writable);
     }
     lane->stats.served++;
-    if (lane->worker_count > 0) {
-        if (in->opcode == FUSE_FSYNC && atomic_load_explicit(&lane->sync_us, memory_order_relaxed) > SLOW_SYNC_US) {
-            enqueue(lane, job, true);
-            return 0;
-        }
-        if ((in->opcode == FUSE_READ || in->opcode == FUSE_WRITE) &&
-            ((const struct fuse_read_in *)(const void *)(in + 1))->size >= LARGE_IO) {
-            /* Not yet worth a wake-up: if nothing else comes at once, the main thread takes it back. */
-            enqueue(lane, job, false);
-            return 0;
-        }
-    }
-    run(lane, &lane->server, job);
+    if (in->opcode == FUSE_FSYNC)
+        run_sync(lane, job);
+    else if ((in->opcode == FUSE_READ || in->opcode == FUSE_WRITE) &&
+             ((const struct fuse_read_in *)(const void *)(in + 1))->size >= LARGE_IO)
+        enqueue(lane, job);
+    else
+        run(lane, &lane->server, job);
     return 0;
 }
 
@@ -532,8 +585,11 @@ static ssize_t spin(pcv_lane *lane, struct job *job)
 static int sleep_until_something(pcv_lane *lane)
 {
     struct pollfd fds[2] = {{.fd = lane->dev, .events = POLLIN}, {.fd = lane->wake, .events = POLLIN}};
-    if (poll(fds, 2, -1) < 0 && errno != EINTR)
+    bool may_idle = !lane->is_idle && pcv_nodes_count(&lane->nodes) > 0;
+    int ready = poll(fds, 2, may_idle ? PCV_LANE_IDLE_MS : -1);
+    if (ready < 0 && errno != EINTR)
         return -errno;
+    lane->is_idle = ready == 0;
     if (fds[1].revents) {
         uint64_t count;
         (void)!read(lane->wake, &count, sizeof count);
@@ -593,6 +649,10 @@ int pcv_lane_wait(pcv_lane *lane)
             return PCV_LANE_ENDED;
         if (atomic_load_explicit(&lane->corrupt_count, memory_order_relaxed) > 0 && take_corrupt(lane))
             return PCV_LANE_CORRUPT;
+        if (lane->is_idle && !lane->is_idle_told) {
+            lane->is_idle_told = true;
+            return PCV_LANE_IDLE;
+        }
         job = take_spare(lane);
         if (!job) { /* every buffer is with a worker: help them */
             struct job *queued = dequeue(lane);
@@ -610,6 +670,7 @@ int pcv_lane_wait(pcv_lane *lane)
             return size == -ENODEV || size == -ECONNABORTED ? PCV_LANE_ENDED : (int)size;
         }
         job->size = (size_t)size;
+        lane->is_idle = lane->is_idle_told = false;
         rc = dispatch(lane, job);
         if (rc != 0) {
             hand_over_queue(lane);
@@ -632,6 +693,14 @@ int pcv_lane_give_file(pcv_lane *lane, uint64_t node, pcv_file *file)
 void pcv_lane_drop_file(pcv_lane *lane, uint64_t node)
 {
     pcv_nodes_remove(&lane->nodes, node);
+}
+
+void pcv_lane_give_dir(pcv_lane *lane, int fd)
+{
+    if (lane->parked)
+        lane->parked->dir_fd = fd;
+    else
+        close(fd);
 }
 
 void pcv_lane_refuse(pcv_lane *lane, int error)

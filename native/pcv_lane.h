@@ -2,8 +2,8 @@
  *
  *     kernel /dev/fuse  <-->  lane  <-- SOCK_SEQPACKET pair -->  libfuse session of pyfuse3
  *
- * What it serves itself: READ, WRITE, FSYNC, FALLOCATE, LSEEK, and GETATTR and time-only SETATTR of files that it has
- * open; and OPEN, FLUSH, RELEASE of files, by telling the kernel that there is no need for them. Everything else goes
+ * What it serves itself: READ, WRITE, FSYNC, FSYNCDIR, FALLOCATE, LSEEK, SETATTR of size and times, and GETATTR of files
+ * that it has open; and OPEN, FLUSH, RELEASE of files, by telling the kernel that there is no need for them. Everything else goes
  * to Python through the socket, and Python's replies go back to the kernel.
  *
  * Files are known by node id, not by handle: since OPEN is answered ENOSYS, the kernel sends none. When a request needs
@@ -31,15 +31,16 @@ enum pcv_lane_event {
     PCV_LANE_NEED_FILE = 2, /* answer with pcv_lane_give_file or pcv_lane_refuse, then wait again */
     PCV_LANE_CORRUPT = 3,   /* a block did not decrypt; the request was answered EIO */
     PCV_LANE_ENDED = 4,     /* the kernel let go of the mount, or pcv_lane_stop */
+    PCV_LANE_NEED_DIR = 5,  /* a directory to sync: answer with pcv_lane_give_dir or pcv_lane_refuse, then wait again */
+    PCV_LANE_IDLE = 6,      /* nothing happened for PCV_LANE_IDLE_MS, and files are open; once per pause */
 };
 
 struct pcv_lane_options {
     int dev_fd;              /* /dev/fuse, mounted; becomes non-blocking; stays the caller's */
-    int workers;             /* 0 .. PCV_LANE_WORKERS_MAX */
+    int workers;             /* 1 .. PCV_LANE_WORKERS_MAX */
     unsigned int spin_us;    /* how long to poll the device before sleeping, if polling pays */
     uint64_t attr_timeout_s; /* of the attributes that the lane answers */
     bool serves_attrs;       /* false: attributes are not those of the backing file (force_owner) */
-    bool is_read_only;
     bool has_cached_dirs;    /* the kernel may keep listings */
 };
 
@@ -48,6 +49,7 @@ struct pcv_lane_statistics {
 };
 
 #define PCV_LANE_WORKERS_MAX 4
+#define PCV_LANE_IDLE_MS 1000
 
 /* -errno, or 0. *python_fd: the end of the socket pair for libfuse, the caller's. */
 PCV_MUST_USE int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *python_fd);
@@ -64,6 +66,9 @@ void pcv_lane_event_details(const pcv_lane *lane, uint64_t *node, uint64_t *valu
 
 /* main: the lane may use file for that node from now on; it takes a reference of its own. Replaces what it had. */
 PCV_MUST_USE int pcv_lane_give_file(pcv_lane *lane, uint64_t node, pcv_file *file);
+
+/* main: the directory to sync; fd is taken over. */
+void pcv_lane_give_dir(pcv_lane *lane, int fd);
 
 /* main: the parked request fails with that errno (positive). */
 void pcv_lane_refuse(pcv_lane *lane, int error);

@@ -95,6 +95,14 @@ void pcv_nodes_remove(struct pcv_nodes *nodes, uint64_t node)
     pcv_file_unref(old);
 }
 
+size_t pcv_nodes_count(struct pcv_nodes *nodes)
+{
+    pthread_mutex_lock(&nodes->lock);
+    size_t count = nodes->live;
+    pthread_mutex_unlock(&nodes->lock);
+    return count;
+}
+
 pcv_file *pcv_nodes_get(struct pcv_nodes *nodes, uint64_t node)
 {
     pthread_mutex_lock(&nodes->lock);

@@ -26,6 +26,8 @@ void pcv_nodes_destroy(struct pcv_nodes *nodes); /* gives back every reference *
 PCV_MUST_USE int pcv_nodes_put(struct pcv_nodes *nodes, uint64_t node, pcv_file *file);
 void pcv_nodes_remove(struct pcv_nodes *nodes, uint64_t node);
 
+size_t pcv_nodes_count(struct pcv_nodes *nodes);
+
 /* A reference for the caller, or NULL. */
 pcv_file *pcv_nodes_get(struct pcv_nodes *nodes, uint64_t node);
 

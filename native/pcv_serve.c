@@ -65,6 +65,7 @@ static bool holds(size_t size, size_t body_size)
 }
 
 #define TIMES (FATTR_ATIME | FATTR_MTIME | FATTR_CTIME | FATTR_ATIME_NOW | FATTR_MTIME_NOW)
+#define SIZE (FATTR_SIZE | FATTR_FH | FATTR_LOCKOWNER | FATTR_KILL_SUIDGID)
 
 bool pcv_is_served(const struct fuse_in_header *in, size_t size, bool serves_attrs)
 {
@@ -85,7 +86,7 @@ bool pcv_is_served(const struct fuse_in_header *in, size_t size, bool serves_att
         return serves_attrs;
     case FUSE_SETATTR: {
         const struct fuse_setattr_in *s = body(in);
-        return serves_attrs && holds(size, sizeof *s) && (s->valid & ~(uint32_t)(TIMES | FATTR_FH)) == 0;
+        return serves_attrs && holds(size, sizeof *s) && (s->valid & ~(uint32_t)(TIMES | SIZE)) == 0;
     }
     default:
         return false;
@@ -94,6 +95,8 @@ bool pcv_is_served(const struct fuse_in_header *in, size_t size, bool serves_att
 
 bool pcv_needs_writable(const struct fuse_in_header *in)
 {
+    if (in->opcode == FUSE_SETATTR)
+        return (((const struct fuse_setattr_in *)body(in))->valid & FATTR_SIZE) != 0;
     return in->opcode == FUSE_WRITE || in->opcode == FUSE_FALLOCATE;
 }
 
@@ -197,16 +200,20 @@ static struct timespec time_of(uint32_t valid, uint32_t set, uint32_t now, uint6
     return (struct timespec){.tv_nsec = UTIME_OMIT};
 }
 
-static void serve_times(struct pcv_server *server, const struct fuse_in_header *in, pcv_file *file, int *rc)
+static void serve_setattr(struct pcv_server *server, const struct fuse_in_header *in, pcv_file *file, int *rc)
 {
     const struct fuse_setattr_in *s = body(in);
     struct timespec times[2] = {
         time_of(s->valid, FATTR_ATIME, FATTR_ATIME_NOW, s->atime, s->atimensec),
         time_of(s->valid, FATTR_MTIME, FATTR_MTIME_NOW, s->mtime, s->mtimensec),
     };
-    if (futimens(pcv_file_fd(file), times) != 0)
+    if (s->valid & FATTR_SIZE)
+        *rc = pcv_file_truncate(file, s->size, server->scratch, &server->bad_block);
+    if (*rc == 0 && (s->valid & FATTR_KILL_SUIDGID))
+        *rc = kill_privileges(file);
+    if (*rc == 0 && (s->valid & TIMES) && futimens(pcv_file_fd(file), times) != 0)
         *rc = -errno;
-    else
+    if (*rc == 0)
         reply_attr(server, in, file, rc);
 }
 
@@ -236,7 +243,7 @@ bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, size_
         reply_attr(server, in, file, &rc);
         break;
     case FUSE_SETATTR:
-        serve_times(server, in, file, &rc);
+        serve_setattr(server, in, file, &rc);
         break;
     default:
         rc = -ENOSYS;

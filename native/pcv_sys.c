@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 _Static_assert(sizeof(off_t) == sizeof(int64_t), "file offsets are 64 bits wide");
 _Static_assert(sizeof(time_t) == sizeof(int64_t), "times are 64 bits wide");
@@ -27,6 +28,11 @@ int pcv_utimensat(int dirfd, const char *name, int64_t atime_s, int64_t atime_ns
         {.tv_sec = mtime_s, .tv_nsec = (long)mtime_nsec},
     };
     return utimensat(dirfd, name, times, flags) == 0 ? 0 : -errno;
+}
+
+int pcv_syncfs(int fd)
+{
+    return syncfs(fd) == 0 ? 0 : -errno;
 }
 
 int pcv_random(uint8_t *out, size_t size)

@@ -20,6 +20,9 @@ PCV_MUST_USE int pcv_fallocate(int fd, int mode, int64_t offset, int64_t length)
 PCV_MUST_USE int pcv_utimensat(int dirfd, const char *name, int64_t atime_s, int64_t atime_nsec, int64_t mtime_s,
                                int64_t mtime_nsec, int flags);
 
+/* syncfs(2): write what is cached of the filesystem that holds fd. */
+PCV_MUST_USE int pcv_syncfs(int fd);
+
 /* Fill size bytes from getrandom(2); blocks only before the kernel's pool is ready, early in boot. */
 PCV_MUST_USE int pcv_random(uint8_t *out, size_t size);
 

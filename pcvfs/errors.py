@@ -2,7 +2,7 @@
 
 Each class carries an exit code (gocryptfs' own where it has one) and a hint that says what to do; fields, not only
 text. POSIX outcomes of a filesystem operation (ENOENT, ENOTEMPTY, ...) stay plain ``OSError``. Only three places
-translate: ``fs/fuse.py`` to errno, ``cli/main.py`` to an exit code, ``api`` to a status code.
+translate: ``fs/fuse.py`` to errno, ``cli/main.py`` to an exit code, ``fs/ctlsock.py`` to the control socket's replies.
 """
 
 from __future__ import annotations

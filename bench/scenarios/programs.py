@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.mounted import Measured, Mounted
-from bench.scale import Scale
+from bench.mounted import Measured
 from bench.scenarios.here import Here, Scenario
 from bench.tree import TOP
 
@@ -16,6 +15,10 @@ _EXTRA: Final = 16 << 20
 
 def _tree(here: Here) -> None:
     tree, env = here.assets.tree, here.assets.environment
+
+    def wants(*lines: str) -> bool:
+        return here.wants("memory-tree", *lines)  # whose value depends on all steps
+
     with here.mounted() as m:
 
         def program(*argv: str, syncs: bool = False) -> Measured:
@@ -23,19 +26,22 @@ def _tree(here: Here) -> None:
 
         here.assets.warm(tree.tar)
         here.measure("untar", lambda: program("tar", "-xf", str(tree.tar), "--no-same-owner", syncs=True))
-        if here.wants("ls", "ls-warm"):
+        if wants("ls", "ls-warm"):
             here.prepare("ls", m.make_cold)
             here.measure("ls", lambda: program("ls", "-lR", TOP))
             here.measure("ls-warm", lambda: program("ls", "-lR", TOP))
-        if here.wants("checksum"):
+        if wants("checksum"):
             here.prepare("checksum", m.make_cold)
             here.measure("checksum", lambda: program("md5sum", "--quiet", "-c", str(tree.checksums)))
-        if here.wants("find"):
+        if wants("find"):
             here.prepare("find", m.make_cold)
             here.measure("find", lambda: program("find", TOP, "-type", "f"))
-        if here.wants("rename"):
+        if wants("rename"):
+            here.prepare("rename", m.make_cold)
             here.measure("rename", lambda: m.run("rename", TOP, syncs=True))
-        if here.wants("rm"):
+        if wants("rm"):
+            here.prepare("rm", m.make_cold)
+            program("ls", "-lR", TOP)
             here.measure("rm", lambda: program("rm", "-rf", TOP, syncs=True))
         here.record_memory("memory-tree", m.peak_resident_bytes())
 
@@ -56,14 +62,25 @@ def _git(here: Here) -> None:
 
 
 def _sqlite(here: Here) -> None:
+    transactions, env = here.scale.transactions, here.assets.environment
+    schema, script = here.assets.schema_sql, here.assets.transactions_sql
+    # The overflow is how a query makes sqlite3 fail.
+    check = f"SELECT CASE count(*) WHEN {transactions} THEN 0 ELSE abs(-9223372036854775808) END FROM t;"
     with here.mounted() as m:
-        here.prepare("sqlite", lambda: _run_sql(here, m, str(here.assets.schema_sql)))
-        path = here.assets.transactions_sql
-        here.assets.warm(path)
-        here.measure("sqlite", lambda: _counted(_run_sql(here, m, str(path)), here.scale.transactions))
-        check = f"SELECT iif(count(*) = {here.scale.transactions}, 1, abs(-9223372036854775808)) FROM t;"
-        m.run_program(["sqlite3", "-bail", "db", check], env=here.assets.environment)
+
+        def run_sql(text: str) -> Measured:
+            return m.run_program(["sqlite3", "-bail", "db", text], env=env)
+
+        def run_transactions() -> Measured:
+            measured = run_sql(f".read {script}").counting(transactions)
+            run_sql(check)
+            return measured
+
+        here.prepare("sqlite", lambda: run_sql(f".read {schema}"))
+        here.assets.warm(script)
+        here.measure("sqlite", run_transactions)
 
 
-def _run_sql(here: Here, m: Mounted, path: str) -> Measured:
-    return m.run_program(["sqlite3", "-bail", "db", f".read {path}"], env=here.assets.environment)
+TREE: Final = Scenario("tree", _tree, lambda scale: scale.tree_files * _FILE_SIZE)
+GIT: Final = Scenario("git", _git, lambda scale: 2 * scale.git_files * _FILE_SIZE)
+SQLITE: Final = Scenario("sqlite", _sqlite, lambda scale: 2 * scale.transactions * _ROW_SIZE + _EXTRA)

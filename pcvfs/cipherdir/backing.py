@@ -22,6 +22,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
@@ -555,19 +556,27 @@ def fs_type(fd: int) -> str:
     return ""
 
 
-def preallocation_helps(fd: int) -> bool:
-    """Whether reserving space before a write protects from ENOSPC in the middle of it.
+class Prealloc(Enum):
+    """Which space to reserve before a write, so that running out of it is found out before anything changed."""
 
-    Not on btrfs: it copies on write, so the reserved extent is not the one written, unless copying is off
-    (``chattr +C``) for this directory.
+    OFF = 0
+    NEW = 1  # only behind the end: overwriting takes new space anyway
+    ALL = 2
+
+
+def useful_prealloc(fd: int) -> Prealloc:
+    """What the filesystem below makes of a reservation.
+
+    btrfs copies on write, so a reserved extent serves the first write only, unless copying is off (``chattr +C``) for
+    this directory. And it must be reserved: over its quota, btrfs refuses even to cut the file back.
     """
     if fs_type(fd) != "btrfs":
-        return True
+        return Prealloc.ALL
     try:
         flags = fcntl.ioctl(fd, _FS_IOC_GETFLAGS, struct.pack("l", 0))
     except OSError:
-        return False
-    return bool(struct.unpack("l", flags)[0] & _FS_NOCOW_FL)
+        return Prealloc.NEW
+    return Prealloc.ALL if struct.unpack("l", flags)[0] & _FS_NOCOW_FL else Prealloc.NEW
 
 
 def try_lock(fd: int, *, shared: bool) -> bool:

@@ -18,8 +18,10 @@ order, at fixed offsets (native/pcv_intent.c writes it):
     56 u64  offset of the write
     64 u64  length of the write
     72 i64  size to cut the file to afterwards, or -1
-    80 u16  length of the path
-    82      path relative to the cipherdir, ciphertext names; a hint, the file may have been renamed since
+    80 u64  when it began, ns since 1970
+    88 16s  file id in the header of the file
+    104 u16 length of the path
+    106     path relative to the cipherdir, ciphertext names; a hint, the file may have been renamed since
     8192    the bytes
 
 Concurrency: ``begin`` and ``end`` are for one thread; the block lane has its own way to the same slots, in C.
@@ -40,26 +42,30 @@ from typing import Final, NamedTuple
 from pcvfs.cipherdir import backing
 from pcvfs.errors import VolumeError
 from pcvfs.native.files import INTENT_HEAD_SIZE, INTENT_SLOT_SIZE, INTENT_SLOTS, Intents
+from pcvfs.spec import FILE_ID_SIZE, HEADER_SIZE, HEADER_VERSION_SIZE
 
 log = logging.getLogger(__name__)
 
-_HEAD: Final = struct.Struct("=Q16sQQQQQQqH")
+_HEAD: Final = struct.Struct("=Q16sQQQQQQqQ16sH")
 _DATA_MAX: Final = INTENT_SLOT_SIZE - INTENT_HEAD_SIZE
 _PATH_MAX: Final = INTENT_HEAD_SIZE - _HEAD.size
 _AREA_SIZE: Final = INTENT_SLOTS * INTENT_SLOT_SIZE
 _SLOT_STARTS: Final = range(0, _AREA_SIZE, INTENT_SLOT_SIZE)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _IDLE: Final = bytes(8)
+_LONGEST_WRITE_NS: Final = 60 * 1_000_000_000  # a file changed later than that was changed by somebody else
 
 
 class _Pending(NamedTuple):
     """A write that was begun and not ended."""
 
     path: bytes
-    file_id: tuple[int, int]  # st_dev, st_ino
+    backing_id: tuple[int, int]  # st_dev, st_ino
     offset: int
     data: bytes
     final_size: int  # -1: leave it
+    begun_ns: int
+    file_id: bytes
 
 
 class IntentLog:
@@ -78,21 +84,35 @@ class IntentLog:
         self._root = _identity(os.fstat(root_fd))
         self._boot_id = _boot_id()
         self._fd = _open_slot(self._path)
-        os.ftruncate(self._fd, _AREA_SIZE)
-        self._map = mmap.mmap(self._fd, _AREA_SIZE)
+        try:
+            # Allocated now: a page that can't be had later would kill us where others get ENOSPC.
+            os.posix_fallocate(self._fd, 0, _AREA_SIZE)
+            self._map = mmap.mmap(self._fd, _AREA_SIZE)
+        except OSError as exc:
+            os.close(self._fd)
+            raise VolumeError(f"{self._path} has no room: {exc.strerror}") from exc
         self.slots = Intents(self._map, self._boot_id, self._root)
         self._slot = -1
 
-    def begin(self, path: bytes, file_st: os.stat_result, offset: int, data: bytes, final_size: int | None) -> None:
+    def begin(
+        self,
+        path: bytes,
+        file_st: os.stat_result,
+        file_id: bytes,
+        offset: int,
+        data: bytes,
+        final_size: int | None,
+    ) -> None:
         """Note what is about to be written. Returns only after all of it is noted.
 
         Args:
             path: of the file, relative to the cipherdir, in ciphertext.
+            file_id: of the file, 16 bytes.
             offset: in the backing file.
             data: more than a sealed request of 1 MiB is not noted.
             final_size: what the file is cut to after the write, if it is.
         """
-        self._slot = self.slots.begin(path, _identity(file_st), offset, data, final_size)
+        self._slot = self.slots.begin(path, _identity(file_st), file_id, offset, data, final_size)
 
     def end(self) -> None:
         """The write is done, or has failed and was undone."""
@@ -124,14 +144,16 @@ class IntentLog:
             self._fd = -1
 
     def _pending(self, start: int) -> _Pending | None:
-        state, boot_id, *ids, offset, length, final_size, path_size = _HEAD.unpack_from(self._map, start)
-        root, file_id = tuple(ids[:2]), (ids[2], ids[3])
+        state, boot_id, *ids, offset, length, final_size, begun_ns, file_id, path_size = _HEAD.unpack_from(
+            self._map, start
+        )
+        root, backing_id = tuple(ids[:2]), (ids[2], ids[3])
         is_ours = state == 1 and boot_id == self._boot_id and root == self._root
         if not is_ours or path_size > _PATH_MAX or length > _DATA_MAX:
             return None
         path_at, data_at = start + _HEAD.size, start + INTENT_HEAD_SIZE
         path, data = self._map[path_at : path_at + path_size], self._map[data_at : data_at + length]
-        return _Pending(path, file_id, offset, data, final_size)
+        return _Pending(path, backing_id, offset, data, final_size, begun_ns, file_id)
 
 
 def _repeat(root_fd: int, pending: _Pending) -> bool:
@@ -141,6 +163,9 @@ def _repeat(root_fd: int, pending: _Pending) -> bool:
         log.warning("the file of an interrupted write is gone")
         return False
     try:
+        if not _is_as_it_was(fd, pending):
+            log.warning("the file of an interrupted write was changed since by somebody else; it stays as it is")
+            return False
         backing.pwrite_full(fd, pending.data, pending.offset)
         if pending.final_size >= 0:
             os.ftruncate(fd, pending.final_size)
@@ -148,6 +173,14 @@ def _repeat(root_fd: int, pending: _Pending) -> bool:
         os.close(fd)
     log.warning("finished a write of %d bytes that a killed mount had begun", len(pending.data))
     return True
+
+
+def _is_as_it_was(fd: int, pending: _Pending) -> bool:
+    """Whether nobody but the killed mount can have written to a file since: not gocryptfs, nor a new file's owner."""
+    if os.fstat(fd).st_mtime_ns > pending.begun_ns + _LONGEST_WRITE_NS:
+        return False
+    header = backing.pread_full(fd, HEADER_SIZE, 0)
+    return len(header) < HEADER_SIZE or header[HEADER_VERSION_SIZE:] in (pending.file_id, bytes(FILE_ID_SIZE))
 
 
 def has_pending_write(root_fd: int) -> bool:
@@ -169,7 +202,7 @@ def _open_file(root_fd: int, pending: _Pending) -> int | None:
     """The file of a pending write: where it was when it was opened, or wherever it is by now."""
     path_fd = _find_by_path(root_fd, pending)
     if path_fd is None:
-        path_fd = _find_by_identity(root_fd, pending.file_id)
+        path_fd = _find_by_identity(root_fd, pending.backing_id)
     if path_fd is None:
         return None
     try:
@@ -191,7 +224,7 @@ def _find_by_path(root_fd: int, pending: _Pending) -> int | None:
             os.close(dirfd)
     except OSError:
         return None
-    if _identity(os.fstat(path_fd)) == pending.file_id:
+    if _identity(os.fstat(path_fd)) == pending.backing_id:
         return path_fd
     os.close(path_fd)
     return None
@@ -279,4 +312,7 @@ def _open_slot(path: Path) -> int:
     if not stat.S_ISREG(st.st_mode) or st.st_uid != os.geteuid() or st.st_nlink != 1:
         os.close(fd)
         raise VolumeError(f"{path} is not ours", hint="remove it")
+    if not backing.try_lock(fd, shared=False):
+        os.close(fd)
+        raise VolumeError(f"{path} is in use by another mount")
     return fd

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pcvfs.cipherdir import backing
-from pcvfs.format.names import NameClass, classify, sidecar_name
+from pcvfs.format.names import NameClass, sidecar_name
 
 if TYPE_CHECKING:
     from pcvfs.cipherdir.volume import Volume
@@ -47,7 +47,7 @@ def decrypt_path(volume: Volume, path: bytes) -> bytes:
 
     def decrypt(dirfd: int, diriv: DirIV, cname: bytes) -> tuple[bytes, bytes]:
         full_cname = cname
-        if not volume.names.is_plaintext and classify(cname) is NameClass.LONG_CONTENT:
+        if volume.names.classify(cname) is NameClass.LONG_CONTENT:
             full_cname = backing.read_long_name(dirfd, sidecar_name(cname))
         return cname, volume.names.decode(full_cname, diriv)
 

@@ -28,6 +28,7 @@ from pcvfs.cli.options import (
 )
 from pcvfs.cli.passwords import PasswordOptions, read_password, wiping
 from pcvfs.errors import ExitCode, MountError, UsageError
+from pcvfs.fs.options import ENGINES
 
 if TYPE_CHECKING:
     from pcvfs.fs.handover import Key
@@ -171,7 +172,7 @@ _PROCESS: Final = "Process"
         type=PATH,
         multiple=True,
         panel=_SERVICE,
-        help="Show names that don't decrypt and match GLOB, as they are on disk. Repeatable.",
+        help="Show names that don't decrypt and match GLOB, with GOCRYPTFS_BAD_NAME added. Repeatable.",
     ),
     option("--ctlsock", metavar="PATH", type=PATH, panel=_SERVICE, help="Translate paths for others at this socket."),
     option("--noprealloc", is_flag=True, panel=_SERVICE, help="Don't reserve disk space before each write."),
@@ -183,8 +184,8 @@ _PROCESS: Final = "Process"
     ),
     option(
         "--engine",
-        type=click.Choice(["python"]),
-        default="python",
+        type=click.Choice(ENGINES),
+        default="auto",
         show_default=True,
         panel=_SERVICE,
         help="What serves reads and writes.",

@@ -85,13 +85,17 @@ async def serve_ctlsock(listener: socket.socket, volume: Volume) -> None:
 
 
 async def _serve_client(volume: Volume, stream: trio.SocketStream) -> None:
-    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+    try:
         async with stream:
             while request := await stream.receive_some(_REQUEST_MAX + 1):
                 if len(request) > _REQUEST_MAX:
                     log.warning("control socket: request of more than %d bytes, closing", _REQUEST_MAX)
                     return
                 await stream.send_all(json.dumps(_answer(bytes(request), volume)).encode() + b"\n")
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the client went away
+    except Exception:  # one client must not end the mount
+        log.exception("control socket: a request failed unexpectedly")
 
 
 def _answer(request: bytes, volume: Volume) -> Reply:
@@ -120,6 +124,8 @@ def _answer(request: bytes, volume: Volume) -> Reply:
     translate = encrypt_path if encrypt else decrypt_path
     try:
         result = translate(volume, os.fsencode(clean))
+    except ValueError:  # a lone surrogate, a NUL
+        return _reply(err_no=_OTHER, err_text="path is not text", warning=warning)
     except OSError as exc:
         err_no, text = _error(exc)
         return _reply(err_no=err_no, err_text=text, warning=warning)

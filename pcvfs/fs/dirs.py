@@ -19,13 +19,14 @@ import errno
 import logging
 import os
 import re
+import resource
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pcvfs.cipherdir import backing
 from pcvfs.errors import FormatError, NameDecodeError
 from pcvfs.format.badnames import BadNames, is_badname
-from pcvfs.format.names import NameClass, classify, sidecar_name
+from pcvfs.format.names import NameClass, sidecar_name
 from pcvfs.spec import (
     CONFIG_NAME,
     DIRIV_MKDIR_PREFIX,
@@ -74,6 +75,8 @@ class Directories:
         self._root = root
         self._is_shared = is_shared
         self._badnames = BadNames(volume.names, badname) if badname and not volume.names.is_plaintext else None
+        fds = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._cache_max = min(_DIRFD_CACHE, fds // 8)
         self._cached: dict[Node, None] = {}  # oldest first
         self._logged: set[tuple[int, bytes]] = set()
         root.dirfd = volume.root_fd
@@ -105,7 +108,7 @@ class Directories:
 
     def trim(self) -> None:
         """Close descriptors that are too many, oldest first. Between operations only."""
-        limit = 0 if self._is_shared else _DIRFD_CACHE
+        limit = 0 if self._is_shared else self._cache_max
         while len(self._cached) > limit:
             self.evict(next(iter(self._cached)))
 
@@ -139,6 +142,8 @@ class Directories:
         try:
             return backing.read_diriv(dirfd)
         except (FormatError, FileNotFoundError) as exc:
+            if not node.links and node is not self._root:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from exc  # removed, but still in use
             self._log_once(node, DIRIV_NAME, "has no usable gocryptfs.diriv: its names can't be decrypted")
             raise OSError(errno.EIO, os.strerror(errno.EIO)) from exc
 
@@ -294,7 +299,7 @@ class Directories:
             cnames.discard(DIRIV_NAME)
         orphans = []
         for cname in cnames:
-            is_sidecar = classify(cname) is NameClass.LONG_SIDECAR
+            is_sidecar = self._names.classify(cname) is NameClass.LONG_SIDECAR
             if _LEFTOVER.match(cname):
                 self._discard(fd, cname)
             elif is_sidecar and cname.removesuffix(LONG_NAME_SUFFIX) not in cnames:
@@ -379,7 +384,7 @@ class Directories:
             return None
         if cname == CONFIG_NAME and node is self._root:
             return None
-        match classify(cname):
+        match self._names.classify(cname):
             case NameClass.LONG_SIDECAR:
                 return None
             case NameClass.LONG_CONTENT:
@@ -402,7 +407,7 @@ class Directories:
         if self._badnames is not None:
             with contextlib.suppress(NameDecodeError):
                 return self._badnames.decode(full_cname, diriv)
-        self._log_once(node, cname, f"entry {os.fsdecode(cname)} can't be decrypted and is hidden")
+        self._log_once(node, cname, f"entry {os.fsdecode(cname)!a} can't be decrypted and is hidden")
         return None
 
     def badname_candidates(self, node: Node, name: bytes) -> list[bytes]:

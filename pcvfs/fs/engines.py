@@ -62,7 +62,7 @@ class Engine(Protocol):
 
 def make_engine(volume: Volume, options: MountOptions, intents: IntentLog | None) -> Engine:
     """The engine that the options ask for. On shared storage there is nothing that a lane could keep."""
-    if options.engine == "lane" and options.owns_cipherdir:
+    if options.engine == "lane" or (options.engine == "auto" and options.owns_cipherdir):
         return LaneEngine(volume, options, intents)
     return PythonEngine(volume, options, intents)
 

@@ -23,9 +23,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from pcvfs.cipherdir import backing
+from pcvfs.cipherdir.backing import Prealloc
 from pcvfs.errors import AuthenticationError, HeaderError
 from pcvfs.format.header import decode_header, encode_header
-from pcvfs.spec import BLOCK_SIZE, HEADER_SIZE
+from pcvfs.spec import BLOCK_SIZE, FILE_ID_SIZE, HEADER_SIZE, HEADER_VERSION_SIZE
 from pcvfs.types import BlockNo, FileId
 
 if TYPE_CHECKING:
@@ -46,12 +47,17 @@ class FilePolicy:
 
     Args:
         is_shared: others may change the files, so nothing about them is remembered between calls.
-        prealloc: reserve space before writing. Turned off for good where the filesystem below can't.
+        prealloc: which space to reserve before writing. Turned off for good where the filesystem below can't.
         intents: where a write says what it is about to overwrite, or None.
     """
 
     def __init__(
-        self, volume: Volume, *, is_shared: bool = False, prealloc: bool = True, intents: IntentLog | None = None
+        self,
+        volume: Volume,
+        *,
+        is_shared: bool = False,
+        prealloc: Prealloc = Prealloc.ALL,
+        intents: IntentLog | None = None,
     ) -> None:
         self.volume = volume
         self.is_shared = is_shared
@@ -65,7 +71,7 @@ class FilePolicy:
 
 def make_policy(volume: Volume, options: MountOptions, intents: IntentLog | None) -> FilePolicy:
     """The policy of a mount that reads and writes in Python."""
-    prealloc = not options.noprealloc and backing.preallocation_helps(volume.root_fd)
+    prealloc = Prealloc.OFF if options.noprealloc else backing.useful_prealloc(volume.root_fd)
     return FilePolicy(volume, is_shared=options.sharedstorage, prealloc=prealloc, intents=intents)
 
 
@@ -277,7 +283,7 @@ class OpenFile:
                 backing.pwrite_full(self.fd, sealed, offset)
                 os.ftruncate(self.fd, cipher_size)
             except OSError as exc:
-                self._undo(exc, offset, saved)
+                self._restore(exc, offset, saved)
             finally:
                 if intents is not None:
                     intents.end()
@@ -347,47 +353,72 @@ class OpenFile:
 
     def _put(self, offset: int, sealed: bytes) -> None:
         """Write ciphertext so that either all of it is there, or the file is as it was."""
-        saved = b""
-        if not self._reserve(offset, len(sealed)) and offset < self._cipher_size:
-            saved = backing.pread_full(self.fd, min(len(sealed), self._cipher_size - offset), offset)
+        prealloc = self._reserve(offset, len(sealed))
         intents = self._begin(offset, sealed)
         try:
-            backing.pwrite_full(self.fd, sealed, offset)
-        except OSError as exc:
-            self._undo(exc, offset, saved)
+            if prealloc is Prealloc.ALL or offset == 0:
+                backing.pwrite_full(self.fd, sealed, offset)
+            else:
+                self._put_by_blocks(offset, memoryview(sealed), is_new_reserved=prealloc is Prealloc.NEW)
+        except OSError:
+            self._cut_back()
+            raise
         finally:
             if intents is not None:
                 intents.end()
         self._cipher_size = max(self._cipher_size, offset + len(sealed))
 
-    def _reserve(self, offset: int, length: int) -> bool:
-        """Have the filesystem below set space aside; False if it can't promise that."""
-        if not self._policy.prealloc:
-            return False
+    def _put_by_blocks(self, offset: int, sealed: memoryview, *, is_new_reserved: bool) -> None:
+        """Write where overwriting may run out of space: old blocks one by one, so that one that fails stays whole.
+
+        What lies behind them comes last if its space is reserved, since it can't fail then; else first, since cutting
+        the file back takes no space.
+        """
+        block_size = self._volume.layout.cipher_block_size
+        blocks = -(-max(self._cipher_size - HEADER_SIZE, 0) // block_size)
+        old = min(max(HEADER_SIZE + blocks * block_size - offset, 0), len(sealed))
+        if old < len(sealed) and not is_new_reserved:
+            backing.pwrite_full(self.fd, sealed[old:], offset + old)
+        for start in range(0, old, block_size):
+            self._replace(offset + start, sealed[start : min(start + block_size, old)])
+        if old < len(sealed) and is_new_reserved:
+            backing.pwrite_full(self.fd, sealed[old:], offset + old)
+
+    def _replace(self, offset: int, sealed: memoryview) -> None:
+        saved = backing.pread_full(self.fd, len(sealed), offset)
         try:
-            backing.fallocate_keep_size(self.fd, offset, length)
+            backing.pwrite_full(self.fd, sealed, offset)
+        except OSError as exc:
+            self._restore(exc, offset, saved)
+
+    def _reserve(self, offset: int, length: int) -> Prealloc:
+        """Have the filesystem below set space aside; returns what is set aside now."""
+        prealloc = self._policy.prealloc
+        start = max(offset, self._cipher_size) if prealloc is Prealloc.NEW else offset
+        if prealloc is Prealloc.OFF or start >= offset + length:
+            return prealloc
+        try:
+            backing.fallocate_keep_size(self.fd, start, offset + length - start)
         except OSError as exc:
             if exc.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
                 log.info("the filesystem below can't reserve space before a write; going on without")
-                self._policy.prealloc = False
-                return False
+                self._policy.prealloc = Prealloc.OFF
+                return Prealloc.OFF
             if exc.errno in _NO_SPACE:
-                self._free_reserved()
+                self._cut_back()
             raise
-        return True
+        return prealloc
 
-    def _free_reserved(self) -> None:
-        """Give back what a failed reservation got before it failed."""
+    def _cut_back(self) -> None:
+        """Give back what a failed reservation or write got behind the end."""
         with contextlib.suppress(OSError):
             os.ftruncate(self.fd, self._cipher_size)
 
-    def _undo(self, exc: OSError, offset: int, saved: bytes) -> NoReturn:
+    def _restore(self, exc: OSError, offset: int, saved: bytes) -> NoReturn:
         try:
-            os.ftruncate(self.fd, self._cipher_size)
-            if saved:
-                backing.pwrite_full(self.fd, saved, offset)
-        except OSError as undo_exc:
-            log.error("inode %d: a failed write could not be undone: %s", self.node.inode, undo_exc.strerror)
+            backing.pwrite_full(self.fd, saved, offset)
+        except OSError as restore_exc:
+            log.error("inode %d: a failed write could not be undone: %s", self.node.inode, restore_exc.strerror)
         raise exc
 
     def _begin(self, offset: int, sealed: bytes, final_size: int | None = None) -> IntentLog | None:
@@ -396,7 +427,8 @@ class OpenFile:
         path = None if intents is None else self.node.path()
         if intents is None or path is None:  # a deleted file dies with us anyway
             return None
-        intents.begin(path, os.fstat(self.fd), offset, sealed, final_size)
+        file_id = sealed[HEADER_VERSION_SIZE:HEADER_SIZE] if offset == 0 else self._file_id or bytes(FILE_ID_SIZE)
+        intents.begin(path, os.fstat(self.fd), file_id, offset, sealed, final_size)
         return intents
 
     # --- syncing ------------------------------------------------------------------------------------------------

@@ -59,11 +59,12 @@ def _handler(method: Callable[Concatenate[Operations, P], R]) -> Handler[P, R]:
     async def handler(self: Operations, /, *args: P.args, **kwargs: P.kwargs) -> R:
         self.requests += 1
         try:
-            return method(self, *args, **kwargs)
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                self._fs.trim()
         except Exception as exc:  # noqa: BLE001  # anything else would end the mount
             raise pyfuse3.FUSEError(to_errno(exc, operation)) from None
-        finally:
-            self._fs.trim()
 
     return handler
 
@@ -187,7 +188,11 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         handle, attr = self._fs.create(Inode(parent_inode), name, mode, flags, _caller(ctx))
-        return self._created(handle, attr.inode), self._entry(attr)
+        try:
+            return self._created(handle, attr.inode), self._entry(attr)
+        except BaseException:
+            self._fs.forget(attr.inode, 1)
+            raise
 
     @_handler
     def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -211,8 +216,7 @@ class Operations(pyfuse3.Operations):
         self._fs.release(Handle(fh))
 
     async def fsync(self, fh: int, datasync: bool) -> None:
-        file = self._fs.file_of(Handle(fh))
-        await self._in_thread("fsync", functools.partial(file.sync, data_only=datasync))
+        await self._in_thread("fsync", lambda: functools.partial(self._fs.file_of(Handle(fh)).sync, data_only=datasync))
 
     # --- directories --------------------------------------------------------------------------------------------
     @_handler
@@ -228,8 +232,14 @@ class Operations(pyfuse3.Operations):
             for next_id, (name, attr) in list(enumerate(dots, 1))[start_id:]:
                 if not pyfuse3.readdir_reply(token, name, self._entry(attr), next_id):
                     return
-        for index in range(max(start_id - len(_DOT_ENTRIES), 0), len(entries)):
-            found = self._fs.entry_attr(handle, entries[index])
+        first = max(start_id - len(_DOT_ENTRIES), 0)
+        for index in range(first, len(entries)):
+            try:
+                found = self._fs.entry_attr(handle, entries[index])
+            except OSError:
+                if index == first:
+                    raise
+                return  # what is in the reply counts as looked up, so it must be sent; the error comes with the next
             if found is None:
                 continue
             next_id = index + len(_DOT_ENTRIES) + 1
@@ -242,8 +252,7 @@ class Operations(pyfuse3.Operations):
         self._fs.releasedir(Handle(fh))
 
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        fd = self._fs.dir_fd_of(Handle(fh))
-        await self._in_thread("fsyncdir", functools.partial(os.fsync, fd))
+        await self._in_thread("fsyncdir", lambda: functools.partial(os.fsync, self._fs.dir_fd_of(Handle(fh))))
 
     # --- extended attributes ------------------------------------------------------------------------------------
     @_handler
@@ -289,10 +298,11 @@ class Operations(pyfuse3.Operations):
         return stats
 
     # --- inside -------------------------------------------------------------------------------------------------
-    async def _in_thread(self, operation: str, call: Callable[[], None]) -> None:
+    async def _in_thread(self, operation: str, prepare: Callable[[], Callable[[], None]]) -> None:
+        """Run what ``prepare`` returns in a thread."""
         self.requests += 1
         try:
-            await trio.to_thread.run_sync(call)
+            await trio.to_thread.run_sync(prepare())
         except Exception as exc:  # noqa: BLE001  # anything else would end the mount
             raise pyfuse3.FUSEError(to_errno(exc, operation)) from None
 

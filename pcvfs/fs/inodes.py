@@ -120,7 +120,7 @@ class InodeTable:
         return len(self._nodes)
 
     def __iter__(self) -> Iterator[Node]:
-        return iter(self._nodes.values())
+        return iter(list(self._nodes.values()))  # copied in one step: statistics come from another thread
 
     def get(self, inode: Inode) -> Node:
         """The node with that number.

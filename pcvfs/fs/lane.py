@@ -45,12 +45,6 @@ class LaneOperations(Operations):
         super().__init__(fs, options)
         self._attach = attach
 
-    async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        try:
-            os.fsync(self._fs.dir_fd_of(Handle(fh)))
-        except OSError as exc:
-            raise pyfuse3.FUSEError(to_errno(exc, "fsyncdir")) from None
-
     def _created(self, handle: Handle, inode: Inode) -> pyfuse3.FileInfo:
         try:
             self._attach(inode, True)
@@ -73,7 +67,7 @@ class LaneLoop:
         cpus = len(os.sched_getaffinity(0))
         self._lane = Lane(
             dev_fd,
-            workers=min(cpus - 1, _WORKERS_MAX),
+            workers=min(cpus, _WORKERS_MAX),
             spin_us=_SPIN_US if cpus > 1 else 0,
             attr_timeout_s=int(options.cache_timeout_s),
             serves_attrs=options.force_owner is None,
@@ -122,6 +116,10 @@ class LaneLoop:
                     return
                 case Event.NEED_FILE:
                     self._find_file()
+                case Event.NEED_DIR:
+                    self._find_dir()
+                case Event.IDLE:
+                    self._fs.detach_all()
                 case Event.CORRUPT:
                     self._report_corrupt()
                 case Event.ENDED:
@@ -133,6 +131,15 @@ class LaneLoop:
             self._attach(Inode(node), bool(must_write))
         except Exception as exc:  # noqa: BLE001  # anything else would end the mount
             self._lane.refuse(to_errno(exc, "opening a file"))
+        finally:
+            self._fs.trim()
+
+    def _find_dir(self) -> None:
+        node, _ = self._lane.details
+        try:
+            self._lane.give_dir(self._fs.reopen_dir(Inode(node)))
+        except Exception as exc:  # noqa: BLE001  # anything else would end the mount
+            self._lane.refuse(to_errno(exc, "opening a directory"))
         finally:
             self._fs.trim()
 

@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pcvfs.cipherdir import backing
+from pcvfs.cipherdir.backing import Prealloc
 from pcvfs.crypto.aead import NativeCipher
 from pcvfs.fs.files import FilePolicy
 from pcvfs.native.files import File
@@ -77,14 +78,16 @@ class LanePolicy(FilePolicy):
     """
 
     def __init__(self, volume: Volume, options: MountOptions, intents: IntentLog | None) -> None:
-        prealloc = not options.noprealloc and backing.preallocation_helps(volume.root_fd)
+        prealloc = Prealloc.OFF if options.noprealloc else backing.useful_prealloc(volume.root_fd)
         super().__init__(volume, is_shared=options.sharedstorage, prealloc=prealloc, intents=intents)
         cipher = volume.content
         if not isinstance(cipher, NativeCipher):
             raise ValueError("files in C need the native cipher")
         slots = None if intents is None else intents.slots
         overhead = cipher.kind.overhead
-        self._native = NativePolicy(cipher.aead, overhead, slots, is_prealloc=prealloc, is_shared=options.sharedstorage)
+        self._native = NativePolicy(
+            cipher.aead, overhead, slots, prealloc=prealloc.value, is_shared=options.sharedstorage
+        )
 
     def open(self, fd: int, node: Node, *, is_writable: bool) -> LaneFile:
         return LaneFile(self._native, fd, node, is_writable=is_writable)

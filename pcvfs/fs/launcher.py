@@ -23,15 +23,17 @@ from pcvfs.fs.options import MountOptions
 
 _START_TIMEOUT_S: Final = 300.0  # scrypt with the largest parameters, on a slow machine
 _STOP_TIMEOUT_S: Final = 60.0
+_FS_TYPE: Final = "fuse.pcvfs"
 _STDERR_IS_OURS: Final = LogTarget()
 
 
 class MountProcess:
     """A mount that is served by a child process."""
 
-    def __init__(self, options: MountOptions, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, options: MountOptions, process: subprocess.Popen[bytes], lifeline: socket.socket) -> None:
         self.options = options
         self._process = process
+        self._lifeline = lifeline  # unless detached, the mount ends when this is closed: with us, whatever ends us
 
     @property
     def pid(self) -> int:
@@ -53,6 +55,17 @@ class MountProcess:
         """
         return self._process.wait(timeout_s)
 
+    async def wait_ended(self) -> int:
+        """Wait until the mount ends, at once when it does; for trio. Returns as ``wait``."""
+        import trio  # as in ``mount``
+
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+        return self._process.wait()
+
     def stop(self) -> None:
         """Unmount and wait for the process.
 
@@ -72,11 +85,12 @@ class MountProcess:
 
     def kill(self) -> None:
         """Cut the mount off: whoever uses it gets errors. For a mount that no longer answers."""
+        mount = mounts.find_mount(self.options.mountpoint)
         self._process.kill()
         self._process.wait()
-        mount = mounts.find_mount(self.options.mountpoint)
-        if mount is not None:
-            mounts.cut_off(mount)
+        if mount is not None and mount.fs_type == _FS_TYPE:
+            with contextlib.suppress(VolumeBusyError, MountError):
+                mounts.cut_off(mount)
 
     def detach(self) -> None:
         """Let the mount live on after this process."""
@@ -98,37 +112,40 @@ def start_mount(
         PcvfsError: whatever went wrong over there, of the same class and with the same exit code.
     """
     ours, theirs = socket.socketpair()
-    with ours:
-        with theirs:
-            # -P: the current directory is not ours to import from.
-            argv = [sys.executable, "-P", "-m", mounts.SERVER_MODULE, str(theirs.fileno())]
-            argv += [os.fsdecode(options.cipherdir), os.path.realpath(os.fsdecode(options.mountpoint))]  # for ps
-            stdin = None if not is_detached else subprocess.DEVNULL
-            process = subprocess.Popen(argv, stdin=stdin, pass_fds=[theirs.fileno()])  # noqa: S603  # our own argv
-        ours.settimeout(_START_TIMEOUT_S)
-        try:
-            handover.send_order(ours, Order(options, key, log, is_detached))
-            handover.receive_outcome(ours)
-        except BaseException as exc:
-            process.kill()
-            process.wait()
-            if isinstance(exc, OSError):
-                raise MountError(
-                    "the mount process ended before the mount was ready", exit_code=ExitCode.FORK_CHILD
-                ) from exc
-            raise
-    return MountProcess(options, process)
+    with theirs:
+        # -P: the current directory is not ours to import from.
+        argv = [sys.executable, "-P", "-m", mounts.SERVER_MODULE, str(theirs.fileno())]
+        argv += [os.fsdecode(options.cipherdir), os.path.realpath(os.fsdecode(options.mountpoint))]  # for ps
+        stdin = None if not is_detached else subprocess.DEVNULL
+        process = subprocess.Popen(argv, stdin=stdin, pass_fds=[theirs.fileno()])  # noqa: S603  # our own argv
+    mount_process = MountProcess(options, process, ours)
+    ours.settimeout(_START_TIMEOUT_S)
+    try:
+        handover.send_order(ours, Order(options, key, log, is_detached))
+        handover.receive_outcome(ours)
+    except BaseException as exc:
+        mount_process.kill()
+        if isinstance(exc, TimeoutError):
+            raise MountError(f"the mount was not ready after {_START_TIMEOUT_S:.0f} seconds") from exc
+        if isinstance(exc, OSError):
+            raise MountError(
+                "the mount process ended before the mount was ready", exit_code=ExitCode.FORK_CHILD
+            ) from exc
+        raise
+    return mount_process
 
 
 @contextlib.asynccontextmanager
 async def mount(options: MountOptions, key: Key, *, log: LogTarget = _STDERR_IS_OURS) -> AsyncIterator[MountProcess]:
     """Mount for the length of an ``async with`` block, in a process of its own.
 
-    Leaving the block unmounts. A mount that is then still in use is cut off, and the error says so.
+    Leaving the block unmounts. A mount that is then still in use is cut off, and the error says so. Should this
+    process be killed, the mount ends too. Whoever must know at once that the mount died waits for ``wait_ended``.
 
     Raises:
         PcvfsError: as ``start_mount``.
         VolumeBusyError: on leaving; the mount is gone all the same.
+        MountError: on leaving; the mount process had died before.
     """
     import trio  # not at load: the command line has no use for it
 
@@ -137,13 +154,22 @@ async def mount(options: MountOptions, key: Key, *, log: LogTarget = _STDERR_IS_
         yield process
     finally:
         with trio.CancelScope(shield=True):
-            if process.poll() is None:
-                await trio.to_thread.run_sync(_stop_or_kill, process)
+            await trio.to_thread.run_sync(_stop_or_kill, process)
 
 
 def _stop_or_kill(process: MountProcess) -> None:
+    status = process.poll()
+    if status is not None:
+        process.kill()  # it is dead; what it left mounted is not
+        if status not in (ExitCode.OK, ExitCode.SIGNAL):
+            raise MountError(f"the mount process died ({_cause(status)}) while the mount was in use")
+        return
     try:
         process.stop()
     except (VolumeBusyError, MountError):
         process.kill()
         raise
+
+
+def _cause(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit code {status}"

@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from typing import Final
 
 import trio
@@ -24,7 +25,7 @@ from pcvfs.cipherdir.intents import IntentLog, has_pending_write
 from pcvfs.cipherdir.lifecycle import lock_cipherdir, unlock_volume
 from pcvfs.cipherdir.volume import Volume
 from pcvfs.crypto.secret import harden_process
-from pcvfs.errors import ExitCode, InternalError, MountError, PcvfsError, UsageError, VolumeError
+from pcvfs.errors import ExitCode, InternalError, MountError, PcvfsError, UsageError, VolumeBusyError, VolumeError
 from pcvfs.fs import handover
 from pcvfs.fs.ctlsock import bind_ctlsock
 from pcvfs.fs.engines import make_engine
@@ -36,6 +37,8 @@ from pcvfs.fs.session import Session
 log = logging.getLogger(__name__)
 
 _SYSLOG: Final = "/dev/log"
+_LOCK_PATIENCE_S: Final = 1.0
+_LOCK_LOOK_S: Final = 0.02
 _FDS_WANTED: Final = 1 << 16
 
 
@@ -70,10 +73,11 @@ def _serve(order: Order, sock: socket.socket) -> int:
     try:
         with _unlock(order) as volume:
             options = _adapt(options, volume)
-            lock_cipherdir(volume.root_fd, shared=options.sharedstorage or options.ro)
+            _own(volume.root_fd, shared=options.sharedstorage)
             _prepare_process(order)
             intents = _recover(options, volume)
-            session = Session(make_engine(volume, options, intents), volume, options, ctlsock)
+            asker = None if order.is_detached else sock
+            session = Session(make_engine(volume, options, intents), volume, options, ctlsock, asker)
             try:
                 was_signalled = trio.run(session.run, functools.partial(_report_ready, sock, order))
             finally:
@@ -116,24 +120,43 @@ def _adapt(options: MountOptions, volume: Volume) -> MountOptions:
 
 
 def _recover(options: MountOptions, volume: Volume) -> IntentLog | None:
-    """Finish what a killed mount left unfinished, and be ready for being killed ourselves."""
-    if options.ro or options.sharedstorage:
+    """Finish what a killed mount left unfinished, and be ready for being killed ourselves.
+
+    Only the one owner of a cipherdir may keep intents; whoever shares it just finishes what is there.
+    """
+    if options.ro:
         if has_pending_write(volume.root_fd):
-            log.warning("a killed mount left an unfinished write; a plain read-write mount will finish it")
+            log.warning("a killed mount left an unfinished write; a read-write mount will finish it")
         return None
     try:
         intents = IntentLog(volume.root_fd)
-    except VolumeError as exc:
-        log.warning("a killed mount may leave a torn block: %s", exc.message)
+    except (VolumeError, OSError) as exc:
+        log.warning("without write intents: should this mount be killed, it may leave a torn block (%s)", exc)
         return None
     try:
         intents.replay(volume.root_fd)
     except OSError as exc:
         raise MountError(
             f"an interrupted write can't be finished: {exc.strerror}",
-            hint="make room in the cipherdir, then mount again",
+            hint="free some space in the cipherdir, then mount again",
         ) from exc
+    if options.sharedstorage:
+        intents.close()
+        return None
     return intents
+
+
+def _own(root_fd: int, *, shared: bool) -> None:
+    """Take the cipherdir. After an unmount the process of the old mount may need a moment to let go of it."""
+    end = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            lock_cipherdir(root_fd, shared=shared)
+            return
+        except VolumeBusyError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_LOCK_LOOK_S)
 
 
 def _prepare_process(order: Order) -> None:
@@ -142,6 +165,8 @@ def _prepare_process(order: Order) -> None:
     if order.is_detached:
         os.setsid()
     os.chdir("/")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))  # a limit of ours would tear what others write
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FDS_WANTED:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FDS_WANTED, hard), hard))
@@ -151,9 +176,9 @@ def _prepare_process(order: Order) -> None:
 
 def _report_ready(sock: socket.socket, order: Order) -> None:
     handover.send_ready(sock)
-    sock.close()
     log.info("mounted")
     if order.is_detached:
+        sock.close()
         _let_go_of_terminal(keeps_stderr=order.log.kind == "stderr")
 
 

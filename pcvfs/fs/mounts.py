@@ -144,6 +144,11 @@ def wait_for_server(pidfd: int, timeout_s: float = _SERVER_END_S) -> None:
         raise MountError(f"unmounted, but its process has not ended within {timeout_s:.0f} seconds")
 
 
+def is_present(mount: Mount) -> bool:
+    """Whether that very mount, not another at the same place, is still in the tree."""
+    return any(other.mount_id == mount.mount_id for other in read_mounts())
+
+
 def find_holders(mount: Mount) -> list[Holder]:
     """Processes that keep ``mount`` busy, as far as we may look into them. Slow: it reads all of ``/proc``."""
     holders: list[Holder] = []

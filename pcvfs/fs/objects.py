@@ -94,7 +94,7 @@ class Objects:
             return self._reopen(node.orphan_fd, flags)
         dirfd, cname = self.locate(node)
         try:
-            return backing.openat(dirfd, cname, flags | os.O_NONBLOCK)
+            return _regular(backing.openat(dirfd, cname, flags | os.O_NONBLOCK))
         except PermissionError:
             path_fd = backing.open_path(dirfd, cname)
             try:
@@ -104,7 +104,7 @@ class Objects:
 
     def _reopen(self, path_fd: int, flags: int) -> int:
         try:
-            return backing.reopen(path_fd, flags)
+            return _regular(backing.reopen(path_fd, flags | os.O_NONBLOCK))
         except PermissionError:
             if self._options.ro:
                 raise
@@ -239,3 +239,15 @@ class Objects:
         if self._options.noxattr:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         return self._volume.xattr_names.encode(name)
+
+
+def _regular(fd: int) -> int:
+    """The descriptor, if it is one of a regular file and not of what somebody put in its place.
+
+    Raises:
+        OSError: EIO.
+    """
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EIO, os.strerror(errno.EIO))

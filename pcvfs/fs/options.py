@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 
 from pcvfs.errors import UsageError
 
-Engine = Literal["lane", "python"]
+Engine = Literal["auto", "lane", "python"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
 
 OWNED_TIMEOUT_S: Final = 24 * 3600.0
@@ -42,7 +42,8 @@ class MountOptions:
         longnames: False makes names that need hashing ENAMETOOLONG.
         ctlsock: path of the control socket to serve, or None.
         writeback: the kernel collects small writes (never with ``sharedstorage``).
-        engine: who serves reads and writes.
+        engine: who serves reads and writes: "lane" is in C, "python" the reference. "auto" takes the lane where nothing
+            speaks against it, which ``sharedstorage`` does.
         kernel_options: further options for the mount, as for mount(8).
         debug: log every operation that fails unexpectedly with its traceback, and the session's life.
     """
@@ -67,7 +68,7 @@ class MountOptions:
     longnames: bool = True
     ctlsock: bytes | None = None
     writeback: bool = True
-    engine: Engine = "python"
+    engine: Engine = "auto"
     kernel_options: tuple[str, ...] = ()
     debug: bool = False
 
@@ -79,6 +80,10 @@ class MountOptions:
             raise UsageError(f"unknown engine {self.engine!r}", hint=f"one of: {', '.join(ENGINES)}")
         if self.ro and self.rw:
             raise UsageError("a mount is either read-only or read-write")
+        if self.engine == "lane" and self.sharedstorage:
+            raise UsageError(
+                "the lane keeps what shared storage would have to look up again", hint="use another engine"
+            )
         if self.idle_s < 0:
             raise UsageError("the idle time can't be negative")
 

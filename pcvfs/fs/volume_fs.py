@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -44,6 +45,7 @@ _RENAME_FLAGS: Final = (
 )
 _NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _ATTACHED_MAX: Final = 4096
+_FDS_FOR_OTHERS: Final = 128  # handles, listings, libraries
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 
 
@@ -120,6 +122,8 @@ class VolumeFS:
         self._dir_handles: dict[Handle, DirHandle] = {}
         self._next_handle = 1
         self._on_detach = on_detach
+        fds = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FDS_FOR_OTHERS, _FDS_FOR_OTHERS)
+        self._attached_max = min(_ATTACHED_MAX, fds // 2)
         self._attached: dict[Node, None] = {}  # least recently attached first
 
     # --- lookup and attributes ----------------------------------------------------------------------------------
@@ -505,9 +509,14 @@ class VolumeFS:
         else:
             file.opens += 1
         self._attached[node] = None
-        if len(self._attached) > _ATTACHED_MAX:
+        if len(self._attached) > self._attached_max:
             self._detach(next(iter(self._attached)))
         return file
+
+    def detach_all(self) -> None:
+        """Close what is attached: nobody has used it for a while, and an open file keeps others from things."""
+        for node in list(self._attached):
+            self._detach(node)
 
     def _detach(self, node: Node) -> None:
         del self._attached[node]
@@ -557,6 +566,10 @@ class VolumeFS:
         except FileNotFoundError:
             return None
         return self._found(opened.node, opened.fd, entry.cname, st)
+
+    def reopen_dir(self, inode: Inode) -> int:
+        """A readable descriptor of a directory, the caller's; for syncing it in another thread."""
+        return backing.openat(self._dirs.dirfd(self._directory(inode)), b".", os.O_RDONLY | os.O_DIRECTORY)
 
     def dir_fd_of(self, handle: Handle) -> int:
         """Readable descriptor of an open directory, for fsync in another thread."""

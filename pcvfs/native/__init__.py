@@ -208,6 +208,15 @@ def utimensat(dirfd: int, name: bytes, atime_ns: int | None, mtime_ns: int | Non
     _check_errno(lib.pcv_utimensat(dirfd, name, atime_s, atime_nsec, mtime_s, mtime_nsec, flags))
 
 
+def syncfs(fd: int) -> None:
+    """syncfs(2): write what is cached of the filesystem that holds ``fd``.
+
+    Raises:
+        OSError: some of it could not be written.
+    """
+    _check_errno(lib.pcv_syncfs(fd))
+
+
 def random_into(out: WritableBuffer) -> None:
     """Fill a buffer from getrandom(2), without a copy on the Python heap."""
     with _write(out) as pointer:

@@ -51,11 +51,22 @@ class Intents:
             raise MemoryError("no memory for write intents")
         self.pointer = ffi.gc(cell[0], lib.pcv_intents_free)
 
-    def begin(self, path: bytes, file_id: tuple[int, int], offset: int, data: Buffer, final_size: int | None) -> int:
+    def begin(
+        self,
+        path: bytes,
+        backing_id: tuple[int, int],
+        file_id: bytes,
+        offset: int,
+        data: Buffer,
+        final_size: int | None,
+    ) -> int:
         """Note a write; returns the slot for ``end``, -1 if it does not fit one."""
+        c_path = ffi.new("char[]", path)
         size = -1 if final_size is None else final_size
-        source = ffi.from_buffer("uint8_t[]", data)
-        return lib.pcv_intent_begin(self.pointer, path, *file_id, offset, source, len(source), size)
+        with ffi.from_buffer("uint8_t[]", file_id) as c_id, ffi.from_buffer("uint8_t[]", data) as source:
+            members: dict[str, int | CData] = {"path": c_path, "dev": backing_id[0], "ino": backing_id[1], "id": c_id}
+            file = ffi.new("struct pcv_intent_file *", members)
+            return lib.pcv_intent_begin(self.pointer, file, offset, source, len(source), size)
 
     def end(self, slot: int) -> None:
         """The write is done, or was undone."""
@@ -70,13 +81,11 @@ class Intents:
 class FilePolicy:
     """What the files of a mount share, and the buffers of the one Python thread that uses them."""
 
-    def __init__(
-        self, aead: Aead, overhead: int, intents: Intents | None, *, is_prealloc: bool, is_shared: bool
-    ) -> None:
+    def __init__(self, aead: Aead, overhead: int, intents: Intents | None, *, prealloc: int, is_shared: bool) -> None:
         self._keep = (aead, intents)  # C holds pointers into them
         cell = ffi.new("pcv_file_policy **")
         intents_pointer = ffi.NULL if intents is None else intents.pointer
-        _check(lib.pcv_file_policy_new(aead.pointer, overhead, intents_pointer, is_prealloc, is_shared, cell))
+        _check(lib.pcv_file_policy_new(aead.pointer, overhead, intents_pointer, prealloc, is_shared, cell))
         self.pointer = ffi.gc(cell[0], lib.pcv_file_policy_free)
         scratch = ffi.new("pcv_scratch **")
         _check(lib.pcv_scratch_new(scratch))
@@ -112,14 +121,16 @@ class File:
         """Up to ``size`` <= IO_MAX bytes."""
         out = bytearray(size + lib.PCV_BLOCK_SIZE)
         got, bad = ffi.new("size_t *"), ffi.new("uint64_t *")
-        target = ffi.from_buffer("uint8_t[]", out, require_writable=True)
-        _check(lib.pcv_file_read(self.pointer, offset, size, target, got, self._policy.scratch, bad), bad)
+        with ffi.from_buffer("uint8_t[]", out, require_writable=True) as target:
+            rc = lib.pcv_file_read(self.pointer, offset, size, target, got, self._policy.scratch, bad)
+        _check(rc, bad)
         return bytes(memoryview(out)[: got[0]])
 
     def write(self, offset: int, data: Buffer) -> None:
         """All of ``data``, at most IO_MAX bytes, or nothing."""
-        bad, source = ffi.new("uint64_t *"), ffi.from_buffer("uint8_t[]", data)
-        rc = lib.pcv_file_write(self.pointer, offset, source, len(source), self._policy.scratch, bad)
+        bad = ffi.new("uint64_t *")
+        with ffi.from_buffer("uint8_t[]", data) as source:  # see pcvfs.native: not to be left to a kept traceback
+            rc = lib.pcv_file_write(self.pointer, offset, source, len(source), self._policy.scratch, bad)
         _check(rc, bad)
 
     def truncate(self, size: int) -> None:

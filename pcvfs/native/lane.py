@@ -22,6 +22,8 @@ class Event(IntEnum):
     NEED_FILE = lib.PCV_LANE_NEED_FILE
     CORRUPT = lib.PCV_LANE_CORRUPT
     ENDED = lib.PCV_LANE_ENDED
+    NEED_DIR = lib.PCV_LANE_NEED_DIR
+    IDLE = lib.PCV_LANE_IDLE
 
 
 class Statistics(NamedTuple):
@@ -98,6 +100,10 @@ class Lane:
     def give_file(self, node: int, file: File) -> None:
         """Let the lane use a file, until ``drop_file``."""
         self._check(lib.pcv_lane_give_file(self._lane, node, file.pointer))
+
+    def give_dir(self, fd: int) -> None:
+        """The directory to sync; ``fd`` is taken over."""
+        lib.pcv_lane_give_dir(self._lane, fd)
 
     def refuse(self, error: int) -> None:
         """The request that needed a file fails with this errno."""

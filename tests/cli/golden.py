@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import tarfile
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class GoldenVolume:
 
 def unpack(name: str, parent: Path) -> GoldenVolume:
     """Unpack the volume ``name`` below ``parent``."""
-    with tarfile.open(VECTORS / f"{name}.tar.gz") as archive:
-        archive.extractall(parent, filter="fully_trusted")  # noqa: S202  # an archive of our own
+    command = ["tar", "--xattrs", "--xattrs-include=user.*", "-xzf", VECTORS / f"{name}.tar.gz", "-C", parent]
+    subprocess.run(command, check=True, timeout=60)
     meta = json.loads((parent / name / "meta.json").read_text())
     return GoldenVolume(parent / name / "cipher", meta["password"], meta["masterkey"])

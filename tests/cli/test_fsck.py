@@ -22,8 +22,13 @@ def cipherdir(tmp_path: Path) -> Path:
 
 
 def largest_file(cipherdir: Path) -> Path:
-    files = (path for path in cipherdir.rglob("*") if not path.is_symlink() and path.is_file())
-    return max(files, key=lambda path: path.stat().st_size)
+    with os.scandir(cipherdir) as entries:
+        sizes = [(entry.stat(follow_symlinks=False).st_size, entry.path) for entry in entries if is_regular(entry)]
+    return Path(max(sizes)[1])
+
+
+def is_regular(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False)
 
 
 def test_fsck_good_volume_is_clean(cipherdir: Path) -> None:

@@ -13,7 +13,8 @@ from pcvfs.cipherdir.fsck import check_volume
 from pcvfs.cipherdir.intents import IntentLog
 from pcvfs.cipherdir.lifecycle import unlock_volume
 from pcvfs.cipherdir.report import Problem, ProblemKind
-from pcvfs.fs.options import MountOptions
+from pcvfs.fs.lane_files import LanePolicy
+from pcvfs.fs.options import Engine, MountOptions
 from pcvfs.fs.volume_fs import VolumeFS
 from tests.fs.cipher_tree import CipherFile, CipherTree
 from tests.fs.kernel import ROOT, Kernel
@@ -29,11 +30,15 @@ class Bench:
         kernel: the one that uses it.
         tree: the view from below.
         expected_problems: kinds that the checker must find at the end, for tests that break something.
+
+    Args:
+        engine: who reads and writes files.
     """
 
-    def __init__(self, cipherdir: Path, flavour: Flavour) -> None:
+    def __init__(self, cipherdir: Path, flavour: Flavour, engine: Engine = "python") -> None:
         self.cipherdir = cipherdir
         self.flavour = flavour
+        self.engine = engine
         cipherdir.mkdir()
         flavour.write_volume(cipherdir)
         self.volume = unlock_volume(os.fsencode(cipherdir), password=PASSWORD.encode())
@@ -48,7 +53,8 @@ class Bench:
 
     def _mount(self) -> None:
         self._fds = open_descriptors()
-        self.fs = VolumeFS(self.volume, self.options, intents=self.intents)
+        policy = LanePolicy(self.volume, self.options, self.intents) if self.engine == "lane" else None
+        self.fs = VolumeFS(self.volume, self.options, intents=self.intents, policy=policy)
         self.kernel = Kernel(self.fs, caches_names=not self.options.sharedstorage)
 
     def remount(self, *, intents: IntentLog | None = None, **options: object) -> Kernel:

@@ -78,6 +78,9 @@ class CipherTree:
             yield f"{directory!r}: {name!r} without its sidecar"
             return
         sidecar = Path(os.fsdecode(directory + b"/" + name + SIDECAR_SUFFIX))
+        if not stat.S_ISREG(sidecar.lstat().st_mode):
+            yield f"{directory!r}: the sidecar of {name!r} is no file"
+            return
         full_name = sidecar.read_bytes()
         digest = base64.urlsafe_b64encode(hashlib.sha256(full_name).digest())
         if name != LONG_PREFIX + (digest.rstrip(b"=") if self.flavour.raw64 else digest):
@@ -93,12 +96,12 @@ class CipherTree:
 
     # --- files --------------------------------------------------------------------------------------------------
     def path_of(self, st_ino: int) -> bytes:
-        """Absolute path of the one backing object with that inode number.
+        """Absolute path of a backing object with that inode number.
 
         Numbers are the same through a mount, so this finds the backing object of a file without decrypting a name.
         """
         found = list(self.paths_of(st_ino))
-        assert len(found) == 1, f"{len(found)} objects with inode number {st_ino}"
+        assert found, f"{len(found)} objects with inode number {st_ino}"
         return found[0]
 
     def paths_of(self, st_ino: int) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pcvfs.fs.options import ENGINES, Engine
 from tests.fs.bench import Bench
 from tests.fs.kernel import Kernel
 from tests.support.flavours import FLAVOURS, Flavour
@@ -15,8 +16,14 @@ from tests.support.flavours import FLAVOURS, Flavour
 CHOSEN = [flavour for flavour in FLAVOURS.values() if flavour.name != "longnamemax-100"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "both_engines: also with files read and written in C, as by the block lane")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All flavours, or those that the marker ``flavours`` names; without names, the default one."""
+    """All flavours, or those that the marker ``flavours`` names; without names, the default one. Engines alike."""
+    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
+        metafunc.parametrize("engine", ENGINES)
     if "flavour" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("flavours")
@@ -35,9 +42,15 @@ def umask() -> Iterator[None]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, flavour: Flavour) -> Iterator[Bench]:
+def engine() -> Engine:
+    """Who reads and writes files, unless the test is marked ``both_engines``."""
+    return "python"
+
+
+@pytest.fixture
+def bench(tmp_path: Path, flavour: Flavour, engine: Engine) -> Iterator[Bench]:
     """A fresh volume."""
-    bench = Bench(tmp_path / "cipher", flavour)
+    bench = Bench(tmp_path / "cipher", flavour, engine)
     yield bench
     bench.finish()
 

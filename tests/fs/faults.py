@@ -18,7 +18,7 @@ from pcvfs import native
 from pcvfs.cipherdir import backing
 from pcvfs.fs import dirs, files, objects, volume_fs
 
-CREATING = frozenset({"mkdir", "mknod", "symlink", "link", "rename", "renameat2", "pwrite", "fallocate", "setxattr"})
+CREATING = frozenset({"creat", "mkdir", "mknod", "symlink", "link", "rename", "renameat2", "pwrite", "fallocate", "setxattr"})
 OPENING = frozenset({"open", "dup", "scandir", "listdir"})
 OTHERS = frozenset(
     "stat fstat unlink rmdir readlink chmod chown fchmod fchown utime utimensat pread preadv ftruncate fsync fdatasync "
@@ -27,9 +27,9 @@ OTHERS = frozenset(
 EVERY = CREATING | OPENING | OTHERS
 POSSIBLE = {
     errno.EIO: EVERY,
-    errno.ENOSPC: CREATING | {"open"},
-    errno.EDQUOT: CREATING | {"open"},
-    errno.EMFILE: OPENING,
+    errno.ENOSPC: CREATING,
+    errno.EDQUOT: CREATING,
+    errno.EMFILE: OPENING | {"creat"},
 }
 
 
@@ -71,11 +71,12 @@ class Faults:
         """``call``, counted."""
 
         def counted(*args: object, **kwargs: object) -> object:
-            if name in self._counted:
+            what = "creat" if name == "open" and args[1] & os.O_CREAT else name
+            if what in self._counted:
                 index = len(self.calls)
-                self.calls.append(name)
+                self.calls.append(what)
                 if index == self._at:
-                    self.hit = name
+                    self.hit = what
                     self._action()
             return call(*args, **kwargs)
 

@@ -225,11 +225,14 @@ class Kernel:
 
     def get(self, path: bytes) -> bytes:
         """Content of a file."""
-        handle = self.open(path)
+        handle, parts, position = self.open(path), [], 0
         try:
-            return self.read(handle)
+            while part := self.read(handle, position):
+                parts.append(part)
+                position += len(part)
         finally:
             self.release(handle)
+        return b"".join(parts)
 
     # --- directories --------------------------------------------------------------------------------------------
     def opendir(self, path: bytes) -> Handle:

@@ -13,6 +13,8 @@ from pcvfs import native
 from tests.fs.bench import Bench
 from tests.fs.kernel import Kernel
 
+LONGEST_SHORT = 175  # bytes of a name that is not hashed, in the default flavour
+
 Outcome: TypeAlias = "bytes | int | frozenset[bytes] | None"
 
 
@@ -20,12 +22,14 @@ class Step(NamedTuple):
     """One operation in both worlds: on the kernel's side of a mount, and on a plain directory.
 
     ``is_change`` of something that is there: an error may come after it was made, in the look at its outcome.
+    ``is_listing``: an I/O error may hide entries whose names are in files of their own.
     """
 
     name: str
     on_mount: Callable[[Kernel], Outcome]
     on_plain: Callable[[bytes], Outcome]
     is_change: bool = False
+    is_listing: bool = False
 
 
 class Entry(NamedTuple):
@@ -55,7 +59,11 @@ class Mirror:
         """Do a step that may fail with ``error``, and then must not have happened; whether it failed so."""
         got = outcome(lambda: step.on_mount(self.bench.kernel))
         if got != ("error", error):
-            assert got == outcome(lambda: step.on_plain(self.plain)), step.name
+            expected = outcome(lambda: step.on_plain(self.plain))
+            if step.is_listing and error == errno.EIO and got != expected:
+                assert all(len(name) > LONGEST_SHORT for name in expected[1] - got[1])
+                got = "result", got[1] | expected[1]
+            assert got == expected, step.name
             return False
         after = snapshot_mount(self.bench.kernel)
         if step.is_change and after != snapshot_plain(self.plain):
@@ -185,7 +193,12 @@ def size(path: bytes) -> Step:
 
 
 def listdir(path: bytes) -> Step:
-    return Step(f"list {path!r}", lambda k: frozenset(k.list(path)), lambda p: frozenset(os.listdir(join(p, path))))
+    return Step(
+        f"list {path!r}",
+        lambda k: frozenset(k.list(path)),
+        lambda p: frozenset(os.listdir(join(p, path))),
+        is_listing=True,
+    )
 
 
 def setxattr(path: bytes, name: bytes, value: bytes) -> Step:

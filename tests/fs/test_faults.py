@@ -19,7 +19,7 @@ from tests.fs.kernel import RENAME_EXCHANGE, RENAME_NOREPLACE
 from tests.fs.mirror import Mirror, Step
 from tests.support.flavours import Flavour
 
-LONG, LONG_2, LONG_DIR = b"L" * 200, b"M" * 255, b"D" * 180
+LONG, LONG_2, LONG_DIR, LONG_LINK = b"L" * 200, b"M" * 255, b"D" * 180, b"S" * 190
 # What a failed tidying-up may leave: invisible, and harmless.
 REMNANTS = frozenset(
     {ProblemKind.LONG_NAME_ORPHAN, ProblemKind.RMDIR_REMNANT, ProblemKind.MKDIR_REMNANT}
@@ -44,9 +44,9 @@ SCRIPT: list[Step] = [
     mirror.mkdir(LONG_DIR, 0o500),
     mirror.chmod(LONG_DIR, 0o755),
     mirror.symlink(LONG_DIR + b"/link", b"../" + LONG),
-    mirror.symlink(LONG_DIR + b"/" + LONG, b"t" * 500),
+    mirror.symlink(LONG_DIR + b"/" + LONG_LINK, b"t" * 500),
     mirror.readlink(LONG_DIR + b"/link"),
-    mirror.readlink(LONG_DIR + b"/" + LONG),
+    mirror.readlink(LONG_DIR + b"/" + LONG_LINK),
     mirror.mkfifo(b"fifo"),
     mirror.listdir(b""),
     mirror.listdir(LONG_DIR),
@@ -78,7 +78,7 @@ SCRIPT: list[Step] = [
     mirror.rmdir(b"d"),
     mirror.unlink(b"d/" + LONG_2),
     mirror.rmdir(b"d"),
-    mirror.unlink(LONG_DIR + b"/" + LONG),
+    mirror.unlink(LONG_DIR + b"/" + LONG_LINK),
     mirror.rename(LONG_DIR, b"moved"),
     mirror.mkdir(b"moved"),
     mirror.create(b"moved/" + LONG),

@@ -11,7 +11,7 @@ from tests.support.places import check_volume
 from tests.support.playground import Playground
 from tests.support.tree import assert_same_tree
 
-QUICK_SAMPLE = 7  # of the full matrix, every n-th flavour also in the quick tier
+QUICK_SAMPLE = 13  # of the full matrix, every n-th flavour also in the quick tier
 
 
 def exchange(playground: Playground, writer: Driver, reader: Driver, flavour: Flavour) -> None:

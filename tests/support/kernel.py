@@ -101,8 +101,15 @@ def ensure_fusectl() -> None:
         subprocess.run(["mount", "-t", "fusectl", "none", FUSE_CONNECTIONS], check=False, timeout=10)
 
 
-def abort_connection(minor: int) -> bool:
-    """Cut a FUSE connection: every waiting request fails at once. Return whether there was one."""
+def abort_connection(mountpoint: Path, minor: int) -> bool:
+    """Cut the FUSE connection of a mount: every waiting request fails at once. Return whether it was cut.
+
+    The kernel reuses device numbers at once, so the mount must still be there under its number; otherwise we would
+    cut off somebody else's.
+    """
+    entry = find_mount(mountpoint)
+    if entry is None or entry.minor != minor or not entry.fs_type.startswith("fuse"):
+        return False
     with suppress(OSError):
         (FUSE_CONNECTIONS / str(minor) / "abort").write_text("1")
         return True

@@ -19,6 +19,7 @@ from tests.support.watchdog import Watchdog
 
 READY_TIMEOUT_S = 30
 GONE_TIMEOUT_S = 30
+LINGER_S = 5
 
 
 class MountFailedError(Exception):
@@ -142,12 +143,14 @@ class LiveMount:
             lambda: kernel.find_mount(self.path) is None, timeout_s=GONE_TIMEOUT_S, what=f"{self.path} to be unmounted"
         )
         try:
-            returncode = process.wait(timeout=GONE_TIMEOUT_S)
+            returncode = process.wait(timeout=LINGER_S if self.driver.may_linger else GONE_TIMEOUT_S)
             kernel.wait_until(
                 lambda: not session_members(process.pid), timeout_s=GONE_TIMEOUT_S, what="end of the server's helpers"
             )
         except (subprocess.TimeoutExpired, TimeoutError) as exc:
             self._kill_all()
+            if self.driver.may_linger:
+                return 0
             raise TimeoutError(f"a process of the mount {self.path} stayed after the unmount: {exc}") from exc
         self._forget(returncode)
         return returncode
@@ -167,8 +170,7 @@ class LiveMount:
             with suppress(OSError, TimeoutError):
                 self.unmount()
                 return
-        if self.minor >= 0:
-            kernel.abort_connection(self.minor)
+        kernel.abort_connection(self.path, self.minor)
         self.kill()
 
     def _kill_all(self) -> None:

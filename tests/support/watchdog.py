@@ -53,8 +53,8 @@ class _State:
             report.writelines(f"{reason}: aborted {mountpoint}\n" for mountpoint in self.watched)
             if not self.watched:
                 report.write(f"{reason}: nothing mounted\n")
-        for minor, _ in self.watched.values():
-            abort_connection(minor)
+        for mountpoint, (minor, _) in self.watched.items():
+            abort_connection(Path(mountpoint), minor)
         for mountpoint, (_, session) in self.watched.items():
             for pid in session_members(session):
                 with suppress(ProcessLookupError):

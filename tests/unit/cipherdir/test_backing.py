@@ -431,10 +431,15 @@ def test_fs_type_names_the_filesystem_of_the_descriptor(root_fd):
 
 
 @pytest.mark.parametrize(
-    ("kind", "flags", "helps"),
-    [("ext4", None, True), ("btrfs", 0, False), ("btrfs", 0x00800000, True), ("btrfs", None, False)],
+    ("kind", "flags", "useful"),
+    [
+        ("ext4", None, backing.Prealloc.ALL),
+        ("btrfs", 0, backing.Prealloc.NEW),
+        ("btrfs", 0x00800000, backing.Prealloc.ALL),
+        ("btrfs", None, backing.Prealloc.NEW),
+    ],
 )
-def test_preallocation_helps_but_on_copying_btrfs(root_fd, monkeypatch, kind, flags, helps):
+def test_useful_prealloc_is_only_the_new_on_copying_btrfs(root_fd, monkeypatch, kind, flags, useful):
     monkeypatch.setattr(backing, "fs_type", lambda _fd: kind)
 
     def ioctl(_fd, _request, argument):
@@ -443,7 +448,7 @@ def test_preallocation_helps_but_on_copying_btrfs(root_fd, monkeypatch, kind, fl
         return flags.to_bytes(len(argument), "little")
 
     monkeypatch.setattr(backing.fcntl, "ioctl", ioctl)
-    assert backing.preallocation_helps(root_fd) is helps
+    assert backing.useful_prealloc(root_fd) is useful
 
 
 def test_try_lock_exclusive_and_shared_exclude_each_other(tmp_path):
