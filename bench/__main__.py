@@ -218,7 +218,7 @@ def _report(console: Console) -> int:
     try:
         from bench.report import full_records, write_report
     except ModuleNotFoundError as exc:
-        raise RefusalError(f"{exc}; pip install -e '.[bench]' gets what the pictures need") from exc
+        raise RefusalError(f"{exc}; tools/setup --dev gets what the pictures need") from exc
     for path in write_report(full_records()):
         console.print(f"written: {path}", highlight=False)
     return 0

@@ -66,7 +66,10 @@ class Mounted:
         started = time.perf_counter()
         self.place.janitor.know_mount(self.path, [])
         outcome = proc.run(
-            self.peer.mount_command(self.volume, self.path), limit_s=_MOUNT_LIMIT_S, on_timeout=self.abort
+            self.peer.mount_command(self.volume, self.path),
+            limit_s=_MOUNT_LIMIT_S,
+            on_timeout=self.abort,
+            error_log=self.volume.error_log,
         )
         mount = self._wait_until_mounted(f"{outcome.stdout}\n{outcome.stderr}")
         took = time.perf_counter() - started
@@ -93,11 +96,12 @@ class Mounted:
         """Unmount, and wait until the mount process is gone.
 
         Raises:
-            BenchError: it is busy, or does not end; it has been aborted then.
+            BenchError: it is busy or does not end, and has been aborted; or it had died before.
         """
         if not self.peer.is_fuse or not self.device:
             return
         self._note_memory()
+        has_died = not self.resident_bytes()
         program = ["umount"] if os.geteuid() == 0 else ["fusermount3", "-u"]
         deadline = time.monotonic() + _BUSY_S
         while True:
@@ -115,6 +119,8 @@ class Mounted:
             raise BenchError("unmounted, but its process does not end")
         self.place.janitor.forget_mount(self.path)
         self.device, self.pids = "", []
+        if has_died:
+            raise BenchError(f"the mount process died: {self._last_words()}")
 
     def abort(self) -> None:
         """End the mount at once: every call that waits for it fails."""
@@ -199,6 +205,13 @@ class Mounted:
         """Largest resident size of the mount process over all mounts of this volume."""
         self._note_memory()
         return self.peak_memory
+
+    def _last_words(self) -> str:
+        """The end of what the mount process wrote to standard error."""
+        try:
+            return self.volume.error_log.read_text(errors="replace").strip()[-_LOG_SHOWN:] or "without a word"
+        except OSError:
+            return "without a log"
 
     def _note_memory(self) -> None:
         self.peak_memory = max(self.peak_memory, sum(proc.memory_bytes(pid, "VmHWM") for pid in self.pids))

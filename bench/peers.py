@@ -38,6 +38,11 @@ class Volume:
     def log(self) -> Path:
         return self.private / "log"
 
+    @property
+    def error_log(self) -> Path:
+        """What the mount process writes to standard error."""
+        return self.private / "stderr"
+
 
 @dataclass(frozen=True, slots=True)
 class Peer(ABC):

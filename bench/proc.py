@@ -47,17 +47,27 @@ class Outcome:
 
 
 def run(
-    command: Command, *, limit_s: float, on_timeout: Callable[[], None] | None = None, must_succeed: bool = True
+    command: Command,
+    *,
+    limit_s: float,
+    on_timeout: Callable[[], None] | None = None,
+    must_succeed: bool = True,
+    error_log: Path | None = None,
 ) -> Outcome:
     """Run a program to its end.
 
     Args:
+        error_log: what is to become of standard error: a daemon that it leaves behind may go on to write there.
         on_timeout: called before the program is killed, to free it from a system call that a kill can't end.
 
     Raises:
         BenchError: it did not end in time, or failed.
     """
-    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+    with (
+        tempfile.TemporaryFile() as stdin,
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() if error_log is None else error_log.open("wb+") as stderr,
+    ):
         stdin.write(command.stdin.encode())
         stdin.seek(0)
         started = time.perf_counter()
@@ -74,7 +84,7 @@ def run(
         except OSError as exc:
             raise BenchError(f"{command.program} can't be started: {exc.strerror}") from exc
         try:
-            returncode = process.wait(limit_s)
+            _wait(process, limit_s)
         except BaseException as exc:
             if on_timeout is not None:
                 on_timeout()
@@ -82,7 +92,7 @@ def run(
             if isinstance(exc, subprocess.TimeoutExpired):
                 raise BenchError(f"{command.program} did not end within {limit_s:g} s") from exc
             raise
-        seconds = time.perf_counter() - started
+        seconds, returncode = time.perf_counter() - started, process.wait()
         texts = []
         for stream in (stdout, stderr):
             stream.seek(0)
@@ -92,6 +102,20 @@ def run(
         said = (outcome.stderr.strip() or outcome.stdout.strip())[-_OUTPUT_SHOWN:]
         raise BenchError(f"{command.program} ended with exit code {returncode}: {said or 'no message'}")
     return outcome
+
+
+def _wait(process: subprocess.Popen[bytes], limit_s: float) -> None:
+    """Wait for the end without polling: Popen.wait with a timeout looks every 50 ms only, and this is timed.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not come in time.
+    """
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        if not select.select([pidfd], [], [], limit_s)[0]:
+            raise subprocess.TimeoutExpired(process.args, limit_s)
+    finally:
+        os.close(pidfd)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -18,6 +18,7 @@ SCHEMA: Final = 1
 RESULTS: Final = Path(__file__).parent / "results"
 LOCAL_RESULTS: Final = RESULTS / "local"  # not for the repository: quick looks and smoke tests
 
+_REASON_SHOWN: Final = 160
 _REPOSITORY: Final = Path(__file__).parents[1]
 
 
@@ -36,6 +37,12 @@ class Failure:
 
     round: int
     reason: str
+
+    @property
+    def short(self) -> str:
+        """The reason on one line, as far as it fits."""
+        text = "; ".join(row.strip() for row in self.reason.splitlines() if row.strip())
+        return text if len(text) <= _REASON_SHOWN else f"{text[:_REASON_SHOWN]}..."
 
 
 @dataclass(slots=True)

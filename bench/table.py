@@ -110,7 +110,7 @@ def failures(record: Record) -> list[str]:
     seen: dict[tuple[str, str], list[str]] = {}
     for (line, label), series in record.series.items():
         for failure in series.failures:
-            lines = seen.setdefault((label, failure.reason), [])
+            lines = seen.setdefault((label, failure.short), [])
             if line not in lines:
                 lines.append(line)
     rows += [f"{label}: {', '.join(lines)}: {reason}" for (label, reason), lines in seen.items()]

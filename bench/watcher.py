@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.record import Failure, Sample
 
@@ -19,13 +19,13 @@ class ConsoleWatcher:
     def __init__(self, console: Console, turns: int) -> None:
         self._console = console
         self._progress = Progress(
-            SpinnerColumn(),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.description}"),
             console=console,
             transient=True,
+            auto_refresh=False,  # a bar that moves by itself takes CPU time from what is measured
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=turns)
@@ -42,7 +42,7 @@ class ConsoleWatcher:
 
     def say(self, text: str) -> None:
         """Show what is going on beside the turns."""
-        self._progress.update(self._task, description=text)
+        self._progress.update(self._task, description=text, refresh=True)
 
     def start_round(self, number: int, background: float) -> None:
         noisy = f"; {background:.1f} CPUs are busy with something else" if background > _NOISY else ""
@@ -56,7 +56,7 @@ class ConsoleWatcher:
         self.say(f"{self._turn}: {line}")
 
     def done(self, results: dict[str, Sample | Failure]) -> None:
-        failed = [(name, result.reason) for name, result in results.items() if isinstance(result, Failure)]
+        failed = [(name, result.short) for name, result in results.items() if isinstance(result, Failure)]
         for name, reason in failed:
             self._console.print(f"  {self._turn}: no {name}: {reason}", style="dim", highlight=False, markup=False)
         if not self._console.is_terminal:

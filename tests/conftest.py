@@ -1,7 +1,8 @@
 """Options, tiers, deadlines and the fixtures of the kernel-facing tiers (mount, interop, programs, crash).
 
 Tiers are folders; tests marked ``long`` run with ``--long`` only. ``--drivers`` chooses what the POSIX tests run on:
-``plain`` (a bare directory: the control), ``gocryptfs`` (the original) and ``pcvfs``.
+``plain`` (a bare directory: the control), ``gocryptfs`` (the original), ``pcvfs`` and ``pcvfs-python`` (its reference
+engine).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ WATCHDOG_KEY = pytest.StashKey[Watchdog]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pcvfs")
     group.addoption("--long", action="store_true", help="also run the tests marked long (hours)")
-    group.addoption("--drivers", default="plain,pcvfs", help="comma separated: plain, gocryptfs, pcvfs")
+    group.addoption("--drivers", default="plain,pcvfs,pcvfs-python", help=f"comma separated: {', '.join(DRIVERS)}")
     group.addoption("--flavours", default="", help="comma separated volume flavours; default: all")
 
 
@@ -122,6 +123,8 @@ def _driver_cases(metafunc: pytest.Metafunc) -> list[ParameterSet]:
             continue
         marks = [pytest.mark.xfail(reason=differs.args[0], strict=False)] if differs and name == "gocryptfs" else []
         flavours = _chosen_flavours(metafunc)
+        if driver.is_reference:
+            flavours = flavours[:1]
         cases += [pytest.param(driver, flavour, id=f"{name}-{flavour.name}", marks=marks) for flavour in flavours]
     return cases
 

@@ -113,7 +113,10 @@ class Here:
         self.record(f"cpu-{what}-total", measured.machine_cpu_s / gib)
 
     def record_memory(self, line: str, size: int) -> None:
-        self.record(line, size / _MIB)
+        if size:
+            self.record(line, size / _MIB)
+        else:
+            self.fail(line, "the mount process is gone")
 
     def fail(self, line: str, reason: str) -> None:
         """Record that a line has no value in this round, and why."""

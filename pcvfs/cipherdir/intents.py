@@ -41,6 +41,7 @@ from typing import Final, NamedTuple
 
 from pcvfs.cipherdir import backing
 from pcvfs.errors import VolumeError
+from pcvfs.format.blocks import OFFSET_MAX
 from pcvfs.native.files import INTENT_HEAD_SIZE, INTENT_SLOT_SIZE, INTENT_SLOTS, Intents
 from pcvfs.spec import FILE_ID_SIZE, HEADER_SIZE, HEADER_VERSION_SIZE
 
@@ -149,7 +150,9 @@ class IntentLog:
         )
         root, backing_id = tuple(ids[:2]), (ids[2], ids[3])
         is_ours = state == 1 and boot_id == self._boot_id and root == self._root
-        if not is_ours or path_size > _PATH_MAX or length > _DATA_MAX:
+        end = offset + length
+        is_sane = path_size <= _PATH_MAX and length <= _DATA_MAX and end <= OFFSET_MAX and final_size in (-1, end)
+        if not is_ours or not is_sane:
             return None
         path_at, data_at = start + _HEAD.size, start + INTENT_HEAD_SIZE
         path, data = self._map[path_at : path_at + path_size], self._map[data_at : data_at + length]
@@ -216,6 +219,8 @@ def _open_file(root_fd: int, pending: _Pending) -> int | None:
 
 def _find_by_path(root_fd: int, pending: _Pending) -> int | None:
     *parents, last = pending.path.split(b"/")
+    if b"\0" in pending.path or not {b"", b".", b".."}.isdisjoint([*parents, last]):
+        return None
     try:
         dirfd = _open_chain(root_fd, parents)
         try:

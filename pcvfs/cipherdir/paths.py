@@ -25,7 +25,7 @@ def encrypt_path(volume: Volume, path: bytes) -> bytes:
     """Ciphertext path of a plaintext path. All but the last component must exist.
 
     Raises:
-        OSError: ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP for a symlink on the way.
+        OSError: ENOENT, ENAMETOOLONG; ENOTDIR, also for a symlink on the way.
         FormatError: a directory on the way has no usable IV.
     """
 

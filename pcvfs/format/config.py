@@ -3,9 +3,8 @@
 Bytes in, records out; the file itself is handled in ``cipherdir``. What values are acceptable is decided in
 ``pcvfs.format.config_rules``, and everything about keys happens in ``pcvfs.format.keys``.
 
-Nothing in a config is authenticated but the wrapped key: whoever can write the file can change the flags. A change
-that matters makes content or names undecryptable, it does not weaken what is written afterwards, since the rules allow
-no weak combination.
+Nothing in a config is authenticated but the wrapped key: whoever can write the file can change the flags, and so have
+what is written afterwards stored with plaintext or deterministic names. See docs/threat-model.md.
 
 Source: docs/format.md "gocryptfs.conf".
 """

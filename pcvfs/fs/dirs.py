@@ -20,6 +20,7 @@ import logging
 import os
 import re
 import resource
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -98,12 +99,16 @@ class Directories:
             if parent.dirfd >= 0:
                 break
             chain.append(parent)
+        opened: deque[Node] = deque()
         for directory in reversed(chain):
             if not directory.links:
                 raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             parent, cname = directory.links[0]
             directory.dirfd = backing.openat(parent.dirfd, cname, os.O_PATH | os.O_DIRECTORY)
             self._cached[directory] = None
+            opened.append(directory)
+            if len(opened) > self._cache_max:  # however deep: nobody was given these yet
+                self.evict(opened.popleft())
         return node.dirfd
 
     def trim(self) -> None:

@@ -9,6 +9,8 @@ its own, so trio's is free for signals.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pcvfs.cipherdir.volume import Volume
     from pcvfs.fs.options import MountOptions
     from pcvfs.types import Inode
+
+log = logging.getLogger(__name__)
 
 _SUBTYPE: Final = "pcvfs"
 
@@ -94,7 +98,13 @@ class PythonEngine:
         self._is_mounted = True
 
     async def serve(self) -> None:
-        await pyfuse3.main()
+        try:
+            await pyfuse3.main()
+        except* OSError as group:
+            # Somebody aborted the connection; pyfuse3 knows of ENODEV alone.
+            if any(not isinstance(exc, OSError) or exc.errno != errno.ECONNABORTED for exc in group.exceptions):
+                raise
+            log.error("the mount was cut off")
         self._is_mounted = False
 
     def terminate(self) -> None:

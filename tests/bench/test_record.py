@@ -34,6 +34,11 @@ def test_record_keeps_failures_apart_from_samples() -> None:
     assert series.failures == [Failure(0, "broken")]
 
 
+def test_failure_is_shown_on_one_line() -> None:
+    assert Failure(0, "first\n  second\n\n").short == "first; second"
+    assert len(Failure(0, "x" * 1000).short) < 200
+
+
 def test_record_lines_come_in_the_order_of_the_catalogue() -> None:
     record = make_record({("rm", "lane"): [1.0], ("write-1m", "lane"): [1.0], ("untar", "lane"): [1.0]})
     assert record.lines() == ["write-1m", "untar", "rm"]

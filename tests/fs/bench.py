@@ -33,14 +33,16 @@ class Bench:
 
     Args:
         engine: who reads and writes files.
+        is_new: make the volume first.
     """
 
-    def __init__(self, cipherdir: Path, flavour: Flavour, engine: Engine = "python") -> None:
+    def __init__(self, cipherdir: Path, flavour: Flavour, engine: Engine = "python", *, is_new: bool = True) -> None:
         self.cipherdir = cipherdir
         self.flavour = flavour
         self.engine = engine
-        cipherdir.mkdir()
-        flavour.write_volume(cipherdir)
+        if is_new:
+            cipherdir.mkdir()
+            flavour.write_volume(cipherdir)
         self.volume = unlock_volume(os.fsencode(cipherdir), password=PASSWORD.encode())
         self.tree = CipherTree(cipherdir, flavour)
         self.options = MountOptions(cipherdir=os.fsencode(cipherdir), mountpoint=b"/nowhere")
@@ -57,10 +59,15 @@ class Bench:
         self.fs = VolumeFS(self.volume, self.options, intents=self.intents, policy=policy)
         self.kernel = Kernel(self.fs, caches_names=not self.options.sharedstorage)
 
-    def remount(self, *, intents: IntentLog | None = None, **options: object) -> Kernel:
-        """Unmount, with all checks of that, and mount again; ``options`` replace those of before."""
+    def remount(self, *, with_intents: Path | None = None, **options: object) -> Kernel:
+        """Unmount, with all checks of that, and mount again.
+
+        Args:
+            with_intents: directory for the slots of write intents; not closed at the end, since who uses them dies.
+            options: replace those of before.
+        """
         self.unmount()
-        self.intents = intents
+        self.intents = IntentLog(self.volume.root_fd, directory=with_intents) if with_intents else None
         self.options = replace(self.options, **options)
         self._mount()
         return self.kernel

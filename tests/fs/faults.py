@@ -18,11 +18,34 @@ from pcvfs import native
 from pcvfs.cipherdir import backing
 from pcvfs.fs import dirs, files, objects, volume_fs
 
-CREATING = frozenset({"creat", "mkdir", "mknod", "symlink", "link", "rename", "renameat2", "pwrite", "fallocate", "setxattr"})
+CREATING = frozenset(
+    {"creat", "mkdir", "mknod", "symlink", "link", "rename", "renameat2", "pwrite", "fallocate", "setxattr"}
+)
 OPENING = frozenset({"open", "dup", "scandir", "listdir"})
 OTHERS = frozenset(
-    "stat fstat unlink rmdir readlink chmod chown fchmod fchown utime utimensat pread preadv ftruncate fsync fdatasync "
-    "lseek getxattr listxattr removexattr fstatvfs".split()
+    [
+        "stat",
+        "fstat",
+        "unlink",
+        "rmdir",
+        "readlink",
+        "chmod",
+        "chown",
+        "fchmod",
+        "fchown",
+        "utime",
+        "utimensat",
+        "pread",
+        "preadv",
+        "ftruncate",
+        "fsync",
+        "fdatasync",
+        "lseek",
+        "getxattr",
+        "listxattr",
+        "removexattr",
+        "fstatvfs",
+    ]
 )
 EVERY = CREATING | OPENING | OTHERS
 POSSIBLE = {

@@ -164,8 +164,8 @@ class Kernel:
     def rename(self, old: bytes, new: bytes, flags: int = 0) -> None:
         """A RENAME. As the real one, it has looked up both names before, if they are there."""
         old_parent, old_name = self.parent(old)
-        self.inode(old)
         new_parent, new_name = self.parent(new)
+        self.inode(old)
         try:
             self.inode(new)
         except FileNotFoundError:

@@ -146,7 +146,7 @@ def write(path: bytes, offset: int, data: bytes) -> Step:
             kernel.release(handle)
 
     def on_plain(plain: bytes) -> None:
-        fd = os.open(join(plain, path), os.O_RDWR)
+        fd = os.open(regular(join(plain, path)), os.O_RDWR)
         os.pwrite(fd, data, offset)
         os.close(fd)
 
@@ -157,7 +157,7 @@ def truncate(path: bytes, size: int) -> Step:
     return Step(
         f"truncate {path!r} {size}",
         lambda k: k.setattr(path, size=size).size,
-        lambda p: none(os.truncate(join(p, path), size)) or size,
+        lambda p: none(os.truncate(regular(join(p, path)), size)) or size,
         is_change=True,
     )
 
@@ -174,7 +174,7 @@ def chmod(path: bytes, mode: int) -> Step:
     return Step(
         f"chmod {path!r} {mode:o}",
         lambda k: none(k.setattr(path, mode=mode)),
-        lambda p: os.chmod(join(p, path), mode),
+        lambda p: os.chmod(unfollowed(join(p, path), errno.EOPNOTSUPP), mode),
         is_change=True,
     )
 
@@ -196,7 +196,7 @@ def listdir(path: bytes) -> Step:
     return Step(
         f"list {path!r}",
         lambda k: frozenset(k.list(path)),
-        lambda p: frozenset(os.listdir(join(p, path))),
+        lambda p: frozenset(os.listdir(unfollowed(join(p, path), errno.ENOTDIR))),
         is_listing=True,
     )
 
@@ -223,7 +223,29 @@ def none(_: object) -> None:
 
 
 def join(plain: bytes, path: bytes) -> bytes:
+    """The path on the plain side. The kernel in the tests follows no symlinks, so this side must not either."""
+    below = plain
+    for component in path.split(b"/")[:-1]:
+        below += b"/" + component
+        if stat.S_ISLNK(os.lstat(below).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     return plain + b"/" + path if path else plain
+
+
+def regular(path: bytes) -> bytes:
+    """The path, if it is that of a regular file. What else it may be is refused before a filesystem is asked."""
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISREG(mode):
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(code, os.strerror(code))
+    return path
+
+
+def unfollowed(path: bytes, error: int) -> bytes:
+    """The path, if it is not that of a symlink."""
+    if stat.S_ISLNK(os.lstat(path).st_mode):
+        raise OSError(error, os.strerror(error))
+    return path
 
 
 def read_plain(path: bytes) -> bytes:

@@ -71,9 +71,7 @@ def owner(attr: object) -> tuple[int, int]:
     return attr.uid, attr.gid  # type: ignore[attr-defined]
 
 
-def test_utimens_changes_each_alone_or_both(
-    kernel: Kernel, flavour: Flavour, everything: dict[str, bytes]
-) -> None:
+def test_utimens_changes_each_alone_or_both(kernel: Kernel, flavour: Flavour, everything: dict[str, bytes]) -> None:
     for what, path in everything.items():
         if what == "symlink" and not flavour.has_plain_names:
             continue  # to tell its size its target is read, which the filesystem below counts as an access

@@ -222,9 +222,9 @@ def test_write_that_runs_out_of_room_changes_nothing(bench: Bench, size: int, of
     content = noise(size)
     kernel.put(b"file", content)
     handle = kernel.open(b"file", os.O_RDWR)
-    with file_size_limit(max(bench.cipher_file(b"file").size, 18 + offset) + 3000):
-        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
-            kernel.write(handle, offset, noise(4 * BLOCK, 2))
+    limit = max(bench.cipher_file(b"file").size, 18 + offset) + 3000
+    with file_size_limit(limit), pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+        kernel.write(handle, offset, noise(4 * BLOCK, 2))
     check_file(bench, b"file", content)
     kernel.write(handle, offset, b"room again")
     kernel.release(handle)

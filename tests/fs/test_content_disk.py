@@ -99,9 +99,7 @@ def test_rewritten_block_never_repeats_its_nonce(bench: Bench) -> None:
 # --- files cut short --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("size", [1, 2, HEADER_SIZE - 1, HEADER_SIZE])
 @pytest.mark.parametrize("offset", [0, 1, 2 * BLOCK])
-def test_file_with_no_more_than_a_header_is_empty_and_gets_a_new_header(
-    bench: Bench, size: int, offset: int
-) -> None:
+def test_file_with_no_more_than_a_header_is_empty_and_gets_a_new_header(bench: Bench, size: int, offset: int) -> None:
     bench.kernel.put(b"file", b"content")
     backing = bench.cipher_file(b"file")
     planted = backing.header

@@ -121,7 +121,9 @@ def test_any_sequence_of_operations_matches_a_bytearray(
                     assert world.kernel.setattr(b"link", size=size).size == size
                     model.truncate(size)
                 case ("read", int(offset), int(length), int(which)):
-                    assert world.kernel.read(world.handles[which], offset, length) == model.data[offset : offset + length]
+                    assert (
+                        world.kernel.read(world.handles[which], offset, length) == model.data[offset : offset + length]
+                    )
                 case ("reopen", int(which), bool(is_writable)):
                     world.reopen(which, is_writable=is_writable)
                 case _:

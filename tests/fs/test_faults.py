@@ -21,9 +21,7 @@ from tests.support.flavours import Flavour
 
 LONG, LONG_2, LONG_DIR, LONG_LINK = b"L" * 200, b"M" * 255, b"D" * 180, b"S" * 190
 # What a failed tidying-up may leave: invisible, and harmless.
-REMNANTS = frozenset(
-    {ProblemKind.LONG_NAME_ORPHAN, ProblemKind.RMDIR_REMNANT, ProblemKind.MKDIR_REMNANT}
-)
+REMNANTS = frozenset({ProblemKind.LONG_NAME_ORPHAN, ProblemKind.RMDIR_REMNANT, ProblemKind.MKDIR_REMNANT})
 SCRIPT: list[Step] = [
     mirror.mkdir(b"d"),
     mirror.create(b"d/file"),
@@ -119,7 +117,7 @@ def run_with_fault(place: Path, flavour: Flavour, faults: Faults, error: int, at
     bench.finish()
 
 
-@pytest.mark.flavours()
+@pytest.mark.flavours
 @pytest.mark.parametrize("error", POSSIBLE, ids=errno.errorcode.get)
 @pytest.mark.timeout(120)
 def test_script_with_every_call_failing_once(

@@ -7,7 +7,6 @@ checker finds nothing worse than litter; the next listing clears that away; and 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +15,14 @@ import pytest
 from pcvfs.cipherdir.report import ProblemKind
 from tests.fs import mirror
 from tests.fs.bench import Bench
-from tests.fs.faults import Faults, install
+from tests.fs.children import COMPLETED, in_child
+from tests.fs.faults import install
 from tests.fs.kernel import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Kernel
 from tests.fs.mirror import Entry, Step, snapshot_mount
 from tests.support.flavours import Flavour
 
 LITTER = frozenset({ProblemKind.LONG_NAME_ORPHAN, ProblemKind.MKDIR_REMNANT, ProblemKind.RMDIR_REMNANT})
-KILLED, COMPLETED, FAILED = 3, 4, 5
+KILLED = 3
 LONG, LONG_2 = b"L" * 200, b"M" * 255
 
 
@@ -72,7 +72,7 @@ VICTIMS = {
 }
 
 
-@pytest.mark.flavours("default", "deterministic-names", "longnamemax-62")
+@pytest.mark.flavours("default", "deterministic-names")
 @pytest.mark.parametrize("name", VICTIMS)
 def test_killed_before_any_system_call(
     tmp_path: Path, flavour: Flavour, name: str, monkeypatch: pytest.MonkeyPatch
@@ -87,7 +87,9 @@ def test_killed_before_any_system_call(
         for step in victim.setup:
             step.on_mount(bench.kernel)
         before = snapshot_mount(bench.kernel)
-        status = run_in_child(faults, at, lambda bench=bench: victim.step.on_mount(bench.kernel))
+        faults.arm(at, lambda: os._exit(KILLED))
+        status = in_child(lambda bench=bench: victim.step.on_mount(bench.kernel))
+        faults.disarm()
         check_afterwards(bench, victim, before, after, is_complete=status == COMPLETED)
         at += 1
     assert status == COMPLETED
@@ -103,19 +105,6 @@ def undisturbed(victim: Victim, place: Path, flavour: Flavour) -> dict[bytes, En
     bench.expected_problems = LITTER & {problem.kind for problem in bench.problems()}
     bench.finish()
     return after
-
-
-def run_in_child(faults: Faults, at: int, call: Callable[[], object]) -> int:
-    """Run something in a child process that ends without a word instead of making system call number ``at``."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            faults.arm(at, lambda: os._exit(KILLED))
-            call()
-            os._exit(COMPLETED)
-        finally:
-            os._exit(FAILED)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def check_afterwards(

@@ -102,7 +102,7 @@ def test_link_does_not_change_the_owner(kernel: Kernel) -> None:
 
 
 @as_root
-@pytest.mark.flavours()
+@pytest.mark.flavours
 def test_force_owner_shows_in_every_reply_and_changes_nothing_below(bench: Bench) -> None:
     kernel = bench.remount(force_owner=(11, 22))
     attrs = [

@@ -160,7 +160,7 @@ def test_bad_sidecar_is_repaired_by_renaming_over_its_object(bench: Bench) -> No
     kernel.rename(b"new", LONG)
     assert set(kernel.list()) == {LONG}
     assert bench.remount().get(LONG) == b"new"
-    bench.expect_log("entry gocryptfs.longname.* can't be decrypted and is hidden")
+    bench.expect_log("entry .gocryptfs.longname.* can't be decrypted and is hidden")
 
 
 def test_missing_sidecar_hides_its_object_from_listings_alone(bench: Bench) -> None:
@@ -173,7 +173,7 @@ def test_missing_sidecar_hides_its_object_from_listings_alone(bench: Bench) -> N
     assert kernel.get(LONG) == b"content"
     kernel.rename(LONG, b"rescued")
     assert set(kernel.list()) == {b"rescued"}
-    bench.expect_log("entry gocryptfs.longname.* can't be decrypted and is hidden")
+    bench.expect_log("entry .gocryptfs.longname.* can't be decrypted and is hidden")
 
 
 def test_planted_fifo_or_symlink_in_place_of_a_sidecar_neither_blocks_nor_leads_away(bench: Bench) -> None:
@@ -187,7 +187,7 @@ def test_planted_fifo_or_symlink_in_place_of_a_sidecar_neither_blocks_nor_leads_
     kernel = bench.remount()
     assert kernel.list() == {}
     assert kernel.get(LONG) == kernel.get(LONG_2) == b"content"
-    bench.expect_log(*["entry gocryptfs.longname.* can't be decrypted and is hidden"] * 2)
+    bench.expect_log(*["entry .gocryptfs.longname.* can't be decrypted and is hidden"] * 2)
     bench.expected_problems = frozenset({ProblemKind.LONG_NAME_CORRUPT})
 
 

@@ -75,7 +75,9 @@ def test_acls_pass_through_unencrypted(bench: Bench) -> None:
         if exc.errno == errno.EOPNOTSUPP:
             pytest.skip("no ACLs on the filesystem below")
         raise
-    extended = bytes.fromhex("0200000001000600ffffffff0200060039300000 04000400ffffffff10000600ffffffff20000400ffffffff")
+    extended = bytes.fromhex(
+        "0200000001000600ffffffff0200060039300000 04000400ffffffff10000600ffffffff20000400ffffffff"
+    )
     bench.kernel.setxattr(b"file", ACL, extended)
     assert bench.kernel.getxattr(b"file", ACL) == extended
     assert os.getxattr(bench.cipher_path(b"file"), ACL) == extended
@@ -84,7 +86,7 @@ def test_acls_pass_through_unencrypted(bench: Bench) -> None:
     assert bench.kernel.listxattr(b"file") == []
 
 
-@pytest.mark.flavours()
+@pytest.mark.flavours
 def test_security_capability_costs_no_system_call_unless_suid_counts(bench: Bench) -> None:
     bench.kernel.put(b"file", b"x")
     with raises(errno.EOPNOTSUPP):
@@ -96,7 +98,7 @@ def test_security_capability_costs_no_system_call_unless_suid_counts(bench: Benc
     assert kernel.getxattr(b"file", b"security.capability") == b"cap"
 
 
-@pytest.mark.flavours()
+@pytest.mark.flavours
 def test_noxattr_has_none_and_takes_none(bench: Bench) -> None:
     bench.kernel.put(b"file", b"x")
     bench.kernel.setxattr(b"file", b"user.a", b"1")
@@ -115,14 +117,14 @@ def test_longest_name_fits_and_one_more_byte_is_an_error(kernel: Kernel) -> None
     longest = b"user." + b"n" * 170
     kernel.setxattr(b"file", longest, b"1")
     assert kernel.listxattr(b"file") == [longest]
-    with pytest.raises(OSError) as caught:  # noqa: PT011  # which errno is the filesystem's below
+    with pytest.raises(OSError) as caught:  # which errno is the filesystem's below
         kernel.setxattr(b"file", longest + b"n", b"1")
     assert caught.value.errno in (errno.ERANGE, errno.ENAMETOOLONG)
 
 
 def test_value_larger_than_the_filesystem_below_takes_is_its_error(kernel: Kernel) -> None:
     kernel.put(b"file", b"x")
-    with pytest.raises(OSError) as caught:  # noqa: PT011  # likewise
+    with pytest.raises(OSError) as caught:  # likewise
         kernel.setxattr(b"file", b"user.a", bytes(65536))
     assert caught.value.errno in (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
     assert kernel.listxattr(b"file") == []

@@ -86,7 +86,7 @@ def test_counters_balance_after_many_operations(
 ) -> None:
     require_root("dropping the kernel's caches needs root")
     driver.require()
-    if driver.name != "pcvfs":
+    if not driver.is_pcvfs:
         pytest.skip("the counters are pcvfs' own")
     live = playground.new_mount(driver, flavour)
     work(live.path, 200, seed)

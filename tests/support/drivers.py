@@ -73,6 +73,8 @@ class Driver:
     fs_type = ""
     settle_s = 0.0  # how long after the start it may keep its own mount busy
     may_linger = False  # its process may stay after a clean unmount; then it is killed
+    is_pcvfs = False
+    is_reference = False  # a second engine of something that is tested already: one flavour of each test will do
 
     def require(self) -> None:
         """Skip or fail if this machine can't run it."""
@@ -147,13 +149,21 @@ class Gocryptfs(Driver):
 
 
 class Pcvfs(Driver):
-    """The product, through its command line."""
+    """The product, through its command line.
 
-    name = "pcvfs"
+    Args:
+        interpreter: the Python that runs it.
+        engine: who serves reads and writes; empty lets pcvfs choose.
+    """
+
     is_fuse = True
+    is_pcvfs = True
     fs_type = "fuse.pcvfs"
 
-    def __init__(self, interpreter: str = sys.executable) -> None:
+    def __init__(self, engine: str = "", interpreter: str = sys.executable) -> None:
+        self.name = f"pcvfs-{engine}" if engine else "pcvfs"
+        self.is_reference = bool(engine)
+        self._engine = engine
         self._program = [interpreter, "-c", "import sys; from pcvfs.cli.main import main; sys.exit(main())"]
 
     def require(self) -> None:
@@ -171,8 +181,10 @@ class Pcvfs(Driver):
         run(self.command("init", *options, volume.cipherdir))
 
     def mount_command(self, volume: Volume, mountpoint: Path, options: MountOptions) -> list[str]:
-        program = self if options.user is None else Pcvfs(accounts.interpreter_for(options.user))
+        program = self if options.user is None else Pcvfs(interpreter=accounts.interpreter_for(options.user))
         words = [*options.arguments(), "--passfile", str(volume.passfile)]
+        if self._engine:
+            words.append(f"--engine={self._engine}")
         if engine := os.environ.get("PCVFS_TEST_ENGINE"):
             words += ["--engine", engine]
         return program.command("mount", "--fg", *words, volume.cipherdir, mountpoint)
@@ -211,7 +223,7 @@ def run(
     return result
 
 
-DRIVERS: dict[str, Driver] = {driver.name: driver for driver in (Plain(), Gocryptfs(), Pcvfs())}
+DRIVERS: dict[str, Driver] = {driver.name: driver for driver in (Plain(), Gocryptfs(), Pcvfs(), Pcvfs("python"))}
 
 
 def new_volume(driver: Driver, flavour: Flavour, parent: Path, *, owner: int | None = None) -> Volume:
