@@ -111,15 +111,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _driver_cases(metafunc: pytest.Metafunc) -> list[ParameterSet]:
-    names = metafunc.config.getoption("--drivers").split(",")
-    definition = metafunc.definition
-    differs = definition.get_closest_marker("gocryptfs_differs")
+    differs = metafunc.definition.get_closest_marker("gocryptfs_differs")
     cases: list[ParameterSet] = []
-    for name in names:
+    for name in metafunc.config.getoption("--drivers").split(","):
         driver = DRIVERS[name]
+        if not _is_due(metafunc, driver):
+            continue
         if not driver.is_fuse:
-            if not definition.get_closest_marker("fuse_only"):
-                cases.append(pytest.param(driver, FLAVOURS["default"], id=name))
+            cases.append(pytest.param(driver, FLAVOURS["default"], id=name))
             continue
         marks = [pytest.mark.xfail(reason=differs.args[0], strict=False)] if differs and name == "gocryptfs" else []
         flavours = _chosen_flavours(metafunc)
@@ -127,6 +126,15 @@ def _driver_cases(metafunc: pytest.Metafunc) -> list[ParameterSet]:
             flavours = flavours[:1]
         cases += [pytest.param(driver, flavour, id=f"{name}-{flavour.name}", marks=marks) for flavour in flavours]
     return cases
+
+
+def _is_due(metafunc: pytest.Metafunc, driver: Driver) -> bool:
+    """Leave out what means nothing, and in the quick tier what takes long for what it tells."""
+    is_long = metafunc.config.getoption("--long")
+    if not driver.is_fuse:
+        has_control = is_long or metafunc.definition.path.parent.name == "mount"
+        return has_control and metafunc.definition.get_closest_marker("fuse_only") is None
+    return is_long or not driver.is_reference or "place" in metafunc.fixturenames
 
 
 def _chosen_flavours(metafunc: pytest.Metafunc) -> list[Flavour]:

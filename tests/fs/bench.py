@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from pcvfs.cipherdir.fsck import check_volume
 from pcvfs.cipherdir.intents import IntentLog
@@ -19,6 +20,8 @@ from pcvfs.fs.volume_fs import VolumeFS
 from tests.fs.cipher_tree import CipherFile, CipherTree
 from tests.fs.kernel import ROOT, Kernel
 from tests.support.flavours import PASSWORD, Flavour
+
+ENGINES: Final[tuple[Engine, ...]] = ("python", "lane")  # who can read and write files
 
 
 class Bench:

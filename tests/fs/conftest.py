@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pcvfs.fs.options import ENGINES, Engine
-from tests.fs.bench import Bench
+from pcvfs.fs.options import Engine
+from tests.fs.bench import ENGINES, Bench
 from tests.fs.kernel import Kernel
 from tests.support.flavours import FLAVOURS, Flavour
 

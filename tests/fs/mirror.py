@@ -109,11 +109,12 @@ def symlink(path: bytes, target: bytes) -> Step:
 
 
 def link(old: bytes, new: bytes) -> Step:
-    return Step(
-        f"link {old!r} {new!r}",
-        lambda k: none(k.link(old, new)),
-        lambda p: os.link(join(p, old), join(p, new), follow_symlinks=False),
-    )
+    def on_plain(plain: bytes) -> None:
+        source = join(plain, old)
+        os.lstat(source)  # the kernel looks at the old name first
+        os.link(source, join(plain, new), follow_symlinks=False)
+
+    return Step(f"link {old!r} {new!r}", lambda k: none(k.link(old, new)), on_plain)
 
 
 def rename(old: bytes, new: bytes, flags: int = 0) -> Step:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pcvfs.fs.options import ENGINES
-from tests.fs.bench import Bench
+from tests.fs.bench import ENGINES, Bench
 from tests.support.flavours import FLAVOURS
 
 BLOCK = 4096

@@ -15,6 +15,8 @@ from tests.support.accounts import errno_of
 from tests.support.places import Place
 from tests.support.syscalls import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, fallocate, supports_data_seek
 
+pytestmark = pytest.mark.flavours("default", "xchacha", "aessiv", "legacy")
+
 BLOCK = 4096
 EDGES = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 17, 32 * BLOCK, 32 * BLOCK + 1]
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.places import Place
 
+pytestmark = pytest.mark.flavours("default", "xchacha", "aessiv")
+
 SIZE = 3 * 4096 + 1000
 
 

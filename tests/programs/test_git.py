@@ -13,7 +13,7 @@ from tests.support.requirements import require_tool
 from tests.support.sourcetree import make_source_tree
 from tests.support.tree import file_digest
 
-pytestmark = pytest.mark.flavours("default", "deterministic-names")
+pytestmark = pytest.mark.flavours("default")
 
 IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "core.fsync=all", "-c", "gc.auto=0"]
 

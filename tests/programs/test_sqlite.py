@@ -14,9 +14,9 @@ import pytest
 
 from tests.support.mounts import LiveMount
 
-pytestmark = pytest.mark.flavours("default", "xchacha")
+pytestmark = pytest.mark.flavours("default")
 
-ROUNDS = 8
+ROUNDS = 6
 WRITER = """
 import os, sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
