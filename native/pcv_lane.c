@@ -52,6 +52,7 @@ struct pcv_lane {
     int wake;      /* eventfd: stop, or a worker has something to report */
     size_t listing_max; /* largest directory listing that fits the socket */
     struct pcv_nodes nodes;
+    pcv_dirs *dirs; /* NULL until pcv_lane_set_names; main thread only */
     struct pcv_server server; /* main thread's */
 
     /* main thread only */
@@ -354,6 +355,7 @@ void pcv_lane_free(pcv_lane *lane)
     }
     if (lane->nodes.slots)
         pcv_nodes_destroy(&lane->nodes);
+    pcv_dirs_free(lane->dirs);
     pcv_server_destroy(&lane->server);
     if (lane->sock >= 0)
         close(lane->sock);
@@ -467,10 +469,52 @@ static int forward(pcv_lane *lane, struct job *job)
     return PCV_LANE_REQUEST;
 }
 
+/* A string of a message, NUL included; NULL if the message ends before it does. */
+static const char *string_at(const struct fuse_in_header *in, size_t size, size_t offset)
+{
+    const char *start = (const char *)in + sizeof *in + offset;
+    return size > sizeof *in + offset && memchr(start, '\0', size - sizeof *in - offset) ? start : NULL;
+}
+
+static bool answer_lookup(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
+{
+    const char *name = string_at(in, size, 0);
+    if (!lane->dirs || !name || !pcv_dirs_is_absent(lane->dirs, in->nodeid, name, strlen(name)))
+        return false;
+    struct fuse_entry_out out = {.entry_valid = lane->options.attr_timeout_s}; /* node 0: to be remembered as absent */
+    pcv_reply(lane->dev, in->unique, &out, sizeof out);
+    return true;
+}
+
+static bool answer_getattr(pcv_lane *lane, const struct fuse_in_header *in)
+{
+    struct stat st;
+    int fd = lane->dirs && lane->options.serves_attrs ? pcv_dirs_fd(lane->dirs, in->nodeid) : -1;
+    if (fd < 0 || fstat(fd, &st) != 0)
+        return false;
+    pcv_reply_attr(lane->dev, in, &st, lane->options.attr_timeout_s);
+    return true;
+}
+
+static bool answer_getxattr(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
+{
+    const char *name = string_at(in, size, sizeof(struct fuse_getxattr_in));
+    if (lane->options.has_capabilities || !name || strcmp(name, "security.capability") != 0)
+        return false;
+    pcv_reply_error(lane->dev, in->unique, EOPNOTSUPP);
+    return true;
+}
+
 /* What the lane answers without a file. True if it did. */
-static bool answer(pcv_lane *lane, const struct fuse_in_header *in)
+static bool answer(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
 {
     switch (in->opcode) {
+    case FUSE_LOOKUP:
+        return answer_lookup(lane, in, size);
+    case FUSE_GETATTR:
+        return answer_getattr(lane, in);
+    case FUSE_GETXATTR:
+        return answer_getxattr(lane, in, size);
     case FUSE_OPEN: /* none needed: the kernel stops asking, and keeps its cache over opens */
     case FUSE_FLUSH:
         pcv_reply_error(lane->dev, in->unique, ENOSYS);
@@ -506,7 +550,7 @@ static void run_sync(pcv_lane *lane, struct job *job)
 static int dispatch(pcv_lane *lane, struct job *job)
 {
     const struct fuse_in_header *in = header_of(job);
-    if (answer(lane, in)) {
+    if (answer(lane, in, job->size)) {
         lane->stats.served++;
         give_back(lane, job);
         return 0;
@@ -693,6 +737,23 @@ int pcv_lane_give_file(pcv_lane *lane, uint64_t node, pcv_file *file)
 void pcv_lane_drop_file(pcv_lane *lane, uint64_t node)
 {
     pcv_nodes_remove(&lane->nodes, node);
+}
+
+int pcv_lane_set_names(pcv_lane *lane, const struct pcv_name_format *format)
+{
+    return lane->dirs ? -EINVAL : pcv_dirs_new(format, &lane->dirs);
+}
+
+void pcv_lane_give_directory(pcv_lane *lane, uint64_t node, int fd, const uint8_t diriv[PCV_DIRIV_SIZE])
+{
+    if (lane->dirs)
+        (void)!pcv_dirs_put(lane->dirs, node, fd, diriv);
+}
+
+void pcv_lane_drop_directory(pcv_lane *lane, uint64_t node)
+{
+    if (lane->dirs)
+        pcv_dirs_remove(lane->dirs, node);
 }
 
 void pcv_lane_give_dir(pcv_lane *lane, int fd)

@@ -2,7 +2,7 @@
  *
  *     kernel /dev/fuse  <-->  lane  <-- SOCK_SEQPACKET pair -->  libfuse session of pyfuse3
  *
- * What it serves itself: READ, WRITE, FSYNC, FSYNCDIR, FALLOCATE, LSEEK, SETATTR of size and times, and GETATTR of files
+ * What it serves itself: lookups of names that do not exist, and attributes, in directories that it was told of; READ, WRITE, FSYNC, FSYNCDIR, FALLOCATE, LSEEK, SETATTR of size and times, and GETATTR of files
  * that it has open; and OPEN, FLUSH, RELEASE of files, by telling the kernel that there is no need for them. Everything else goes
  * to Python through the socket, and Python's replies go back to the kernel.
  *
@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pcv_dirs.h"
 #include "pcv_err.h"
 #include "pcv_file.h"
 
@@ -40,6 +41,7 @@ struct pcv_lane_options {
     int workers;             /* 1 .. PCV_LANE_WORKERS_MAX */
     unsigned int spin_us;    /* how long to poll the device before sleeping, if polling pays */
     uint64_t attr_timeout_s; /* of the attributes that the lane answers */
+    bool has_capabilities;   /* security.capability has an effect here; else it is not worth asking Python */
     bool serves_attrs;       /* false: attributes are not those of the backing file (force_owner) */
     bool has_cached_dirs;    /* the kernel may keep listings */
 };
@@ -66,6 +68,13 @@ void pcv_lane_event_details(const pcv_lane *lane, uint64_t *node, uint64_t *valu
 
 /* main: the lane may use file for that node from now on; it takes a reference of its own. Replaces what it had. */
 PCV_MUST_USE int pcv_lane_give_file(pcv_lane *lane, uint64_t node, pcv_file *file);
+
+/* main: answer lookups of absent names in directories that pcv_lane_give_directory makes known. Once. */
+PCV_MUST_USE int pcv_lane_set_names(pcv_lane *lane, const struct pcv_name_format *format);
+
+/* main: know a directory; fd stays the caller's, and open until pcv_lane_drop_directory. */
+void pcv_lane_give_directory(pcv_lane *lane, uint64_t node, int fd, const uint8_t diriv[PCV_DIRIV_SIZE]);
+void pcv_lane_drop_directory(pcv_lane *lane, uint64_t node);
 
 /* main: the directory to sync; fd is taken over. */
 void pcv_lane_give_dir(pcv_lane *lane, int fd);

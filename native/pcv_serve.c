@@ -161,34 +161,38 @@ static void serve_lseek(struct pcv_server *server, const struct fuse_in_header *
         pcv_reply(server->dev_fd, in->unique, &out, sizeof out);
 }
 
+void pcv_reply_attr(int dev_fd, const struct fuse_in_header *in, const struct stat *st, uint64_t timeout_s)
+{
+    struct fuse_attr_out out = {
+        .attr_valid = timeout_s,
+        .attr =
+            {
+                .ino = in->nodeid,
+                .size = (uint64_t)st->st_size,
+                .blocks = (uint64_t)st->st_blocks,
+                .atime = (uint64_t)st->st_atim.tv_sec,
+                .mtime = (uint64_t)st->st_mtim.tv_sec,
+                .ctime = (uint64_t)st->st_ctim.tv_sec,
+                .atimensec = (uint32_t)st->st_atim.tv_nsec,
+                .mtimensec = (uint32_t)st->st_mtim.tv_nsec,
+                .ctimensec = (uint32_t)st->st_ctim.tv_nsec,
+                .mode = st->st_mode,
+                .nlink = (uint32_t)st->st_nlink,
+                .uid = st->st_uid,
+                .gid = st->st_gid,
+                .rdev = (uint32_t)st->st_rdev,
+                .blksize = (uint32_t)st->st_blksize,
+            },
+    };
+    pcv_reply(dev_fd, in->unique, &out, sizeof out);
+}
+
 static void reply_attr(struct pcv_server *server, const struct fuse_in_header *in, pcv_file *file, int *rc)
 {
     struct stat st;
     *rc = pcv_file_stat(file, &st);
-    if (*rc != 0)
-        return;
-    struct fuse_attr_out out = {
-        .attr_valid = server->attr_timeout_s,
-        .attr =
-            {
-                .ino = in->nodeid,
-                .size = (uint64_t)st.st_size,
-                .blocks = (uint64_t)st.st_blocks,
-                .atime = (uint64_t)st.st_atim.tv_sec,
-                .mtime = (uint64_t)st.st_mtim.tv_sec,
-                .ctime = (uint64_t)st.st_ctim.tv_sec,
-                .atimensec = (uint32_t)st.st_atim.tv_nsec,
-                .mtimensec = (uint32_t)st.st_mtim.tv_nsec,
-                .ctimensec = (uint32_t)st.st_ctim.tv_nsec,
-                .mode = st.st_mode,
-                .nlink = (uint32_t)st.st_nlink,
-                .uid = st.st_uid,
-                .gid = st.st_gid,
-                .rdev = (uint32_t)st.st_rdev,
-                .blksize = (uint32_t)st.st_blksize,
-            },
-    };
-    pcv_reply(server->dev_fd, in->unique, &out, sizeof out);
+    if (*rc == 0)
+        pcv_reply_attr(server->dev_fd, in, &st, server->attr_timeout_s);
 }
 
 static struct timespec time_of(uint32_t valid, uint32_t set, uint32_t now, uint64_t sec, uint32_t nsec)

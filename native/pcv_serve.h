@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "pcv_file.h"
 
@@ -34,6 +35,9 @@ bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, size_
 
 /* Answer with an errno (positive; 0 is success without data). */
 void pcv_reply_error(int dev_fd, uint64_t unique, int error);
+
+/* Answer with attributes, sizes in plaintext. */
+void pcv_reply_attr(int dev_fd, const struct fuse_in_header *in, const struct stat *st, uint64_t timeout_s);
 
 /* Answer with data. */
 void pcv_reply(int dev_fd, uint64_t unique, const void *data, size_t size);

@@ -69,6 +69,11 @@ class NativeNameCipher:
     def __init__(self, names_key: Secret) -> None:
         self._eme = native.Eme(names_key.view())
 
+    @property
+    def eme(self) -> native.Eme:
+        """The C object, for code in C that encrypts names itself."""
+        return self._eme
+
     def encrypt(self, tweak: bytes, padded: bytes) -> bytes:
         return self._eme.transform(tweak, [padded], is_encrypt=True)[0]
 

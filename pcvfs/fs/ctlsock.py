@@ -140,8 +140,9 @@ def _error(exc: OSError) -> tuple[int, str]:
 
 
 def _canonical(path: str) -> str:
-    clean = posixpath.normpath("/" + path.lstrip("/")).lstrip("/")
-    return "" if path.strip("/").split("/")[0] == ".." or clean == "." else clean
+    """The path without leading slashes, doubled ones and dots; empty for the root and for what is above it."""
+    clean = posixpath.normpath(path.lstrip("/"))
+    return "" if clean in (".", "..") or clean.startswith("../") else clean
 
 
 def _reply(*, result: str = "", err_no: int = 0, err_text: str = "", warning: str = "") -> Reply:

@@ -22,7 +22,7 @@ import re
 import resource
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from pcvfs.cipherdir import backing
 from pcvfs.errors import FormatError, NameDecodeError
@@ -36,7 +36,7 @@ from pcvfs.spec import (
     LONG_NAME_SUFFIX,
     ZERO_DIRIV,
 )
-from pcvfs.types import DirIV
+from pcvfs.types import DirIV, Inode
 
 if TYPE_CHECKING:
     from pcvfs.cipherdir.volume import Volume
@@ -61,6 +61,16 @@ class Listed(NamedTuple):
     cname: bytes
 
 
+class DirectoryObserver(Protocol):
+    """Who else may use the cached descriptors: the block lane, for what can be answered by looking."""
+
+    def directory_opened(self, inode: Inode, dirfd: int, diriv: DirIV) -> None:
+        """``dirfd`` stays open until ``directory_closed``."""
+
+    def directory_closed(self, inode: Inode) -> None:
+        """It is about to be closed."""
+
+
 class Directories:
     """Access to the directories of one volume.
 
@@ -68,14 +78,24 @@ class Directories:
         volume: codecs and the root descriptor.
         is_shared: others change the cipherdir, so descriptors and IVs are not kept between operations.
         badname: globs of ciphertext names to list although they don't decrypt.
+        observer: told of directories in which names are looked up the ordinary way.
     """
 
-    def __init__(self, volume: Volume, root: Node, *, is_shared: bool, badname: tuple[bytes, ...] = ()) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        root: Node,
+        *,
+        is_shared: bool,
+        badname: tuple[bytes, ...] = (),
+        observer: DirectoryObserver | None = None,
+    ) -> None:
         self._volume = volume
         self._names = volume.names
         self._root = root
         self._is_shared = is_shared
         self._badnames = BadNames(volume.names, badname) if badname and not volume.names.is_plaintext else None
+        self._observer = observer if self._badnames is None else None  # a bad name is not what it seems
         fds = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._cache_max = min(_DIRFD_CACHE, fds // 8)
         self._cached: dict[Node, None] = {}  # oldest first
@@ -121,6 +141,9 @@ class Directories:
         """Close a directory's cached descriptor, if it has one; on shared storage, also forget its IV."""
         if node in self._cached:
             del self._cached[node]
+            if node.is_shown and self._observer is not None:
+                node.is_shown = False
+                self._observer.directory_closed(node.inode)
             os.close(node.dirfd)
             node.dirfd = -1
         if self._is_shared and node is not self._root:
@@ -160,7 +183,11 @@ class Directories:
         """
         if self._names.is_plaintext and name == CONFIG_NAME and node is self._root:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        return self._names.encode(name, self.diriv(node))
+        diriv = self.diriv(node)
+        if not node.is_shown and self._observer is not None and node.dirfd >= 0:
+            node.is_shown = True
+            self._observer.directory_opened(node.inode, node.dirfd, diriv)
+        return self._names.encode(name, diriv)
 
     def ensure_sidecar(self, dirfd: int, stored: StoredName) -> bool:
         """Write the ``.name`` file of a long name; True if it was not there before."""

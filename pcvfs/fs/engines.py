@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pcvfs.cipherdir.intents import IntentLog
     from pcvfs.cipherdir.volume import Volume
     from pcvfs.fs.options import MountOptions
-    from pcvfs.types import Inode
+    from pcvfs.types import DirIV, Inode
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,8 @@ class LaneEngine:
 
     def __init__(self, volume: Volume, options: MountOptions, intents: IntentLog | None) -> None:
         policy = LanePolicy(volume, options, intents)
-        self.fs = VolumeFS(volume, options, intents=intents, policy=policy, on_detach=self._detach)
+        self.fs = VolumeFS(volume, options, intents=intents, policy=policy, observer=self)
+        self._volume = volume
         self._options = options
         self._dev_fd = -1
         self._loop: LaneLoop | None = None
@@ -134,6 +135,7 @@ class LaneEngine:
         options = self._options
         self._dev_fd = mount_device(options.mountpoint, _source(options), _SUBTYPE, _kernel_options(options))
         self._loop = LaneLoop(self.fs, options, self._dev_fd)
+        self._loop.know_names(self._volume)
 
     async def serve(self) -> None:
         if self._loop is not None:
@@ -150,9 +152,18 @@ class LaneEngine:
         if self._dev_fd >= 0:
             os.close(self._dev_fd)  # what is still mounted gets ENOTCONN from here on
 
-    def _detach(self, inode: Inode) -> None:
+    # --- what the file system tells; the loop exists once there is a mount --------------------------------------
+    def file_detached(self, inode: Inode) -> None:
         if self._loop is not None:
-            self._loop.detach(inode)
+            self._loop.file_detached(inode)
+
+    def directory_opened(self, inode: Inode, dirfd: int, diriv: DirIV) -> None:
+        if self._loop is not None:
+            self._loop.directory_opened(inode, dirfd, diriv)
+
+    def directory_closed(self, inode: Inode) -> None:
+        if self._loop is not None:
+            self._loop.directory_closed(inode)
 
 
 def _source(options: MountOptions) -> str:

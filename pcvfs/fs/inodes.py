@@ -46,6 +46,7 @@ class Node:
         nlookup: lookups that the kernel has not taken back yet.
         pins: reasons of ours to keep the node.
         links: known names, each a parent and a ciphertext name; empty once deleted (and for the root).
+        is_shown: a directory that ``dirs.DirectoryObserver`` was told of.
         dirfd: descriptor of a directory while cached, else -1. Owned by ``dirs.Directories``.
         diriv: IV of a directory once read.
         file: state of a regular file while it is open.
@@ -59,6 +60,7 @@ class Node:
         "file",
         "identity",
         "inode",
+        "is_shown",
         "links",
         "nlookup",
         "orphan_fd",
@@ -74,6 +76,7 @@ class Node:
         self.nlookup = 0
         self.pins = 0
         self.links: tuple[Link, ...] = ()
+        self.is_shown = False
         self.dirfd = -1
         self.diriv: DirIV | None = None
         self.file: BackingFile | None = None

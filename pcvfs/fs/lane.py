@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pyfuse3
 
+from pcvfs.crypto.eme import NativeNameCipher
 from pcvfs.errors import InternalError
 from pcvfs.fs.fuse import Operations, to_errno
 from pcvfs.fs.lane_files import LaneFile
 from pcvfs.native.lane import Event, Lane
-from pcvfs.types import Handle, Inode
+from pcvfs.types import DirIV, Handle, Inode
 
 if TYPE_CHECKING:
+    from pcvfs.cipherdir.volume import Volume
     from pcvfs.fs.options import MountOptions
     from pcvfs.fs.volume_fs import VolumeFS
 
@@ -57,7 +59,7 @@ class LaneLoop:
     """The lane of one mount and the thread that works with it.
 
     Args:
-        fs: opens files as ``LaneFile``, and has ``detach`` as its ``on_detach``.
+        fs: opens files as ``LaneFile``, and has this object as its observer.
         options: of the mount.
         dev_fd: the mounted /dev/fuse; stays the caller's.
     """
@@ -70,6 +72,7 @@ class LaneLoop:
             workers=min(cpus, _WORKERS_MAX),
             spin_us=_SPIN_US if cpus > 1 else 0,
             attr_timeout_s=int(options.cache_timeout_s),
+            has_capabilities=options.suid,
             serves_attrs=options.force_owner is None,
             has_cached_dirs=options.owns_cipherdir,
         )
@@ -95,9 +98,25 @@ class LaneLoop:
         """End ``run`` soon, from any thread."""
         self._lane.stop()
 
-    def detach(self, inode: Inode) -> None:
+    def know_names(self, volume: Volume) -> None:
+        """Let the lane answer lookups of names that do not exist, as far as it can tell."""
+        names, cipher = volume.names, volume.name_cipher
+        if not isinstance(cipher, NativeNameCipher):
+            raise InternalError("the lane needs the native name cipher")
+        eme = None if names.is_plaintext else cipher.eme
+        self._lane.set_names(eme, is_raw64=volume.raw64, long_name_max=names.long_name_max)
+
+    def file_detached(self, inode: Inode) -> None:
         """The file system wants a file back."""
         self._lane.drop_file(inode)
+
+    def directory_opened(self, inode: Inode, dirfd: int, diriv: DirIV) -> None:
+        """The lane may look into a directory."""
+        self._lane.give_directory(inode, dirfd, diriv)
+
+    def directory_closed(self, inode: Inode) -> None:
+        """Not any more."""
+        self._lane.drop_directory(inode)
 
     def close(self) -> None:
         """End the lane's threads."""

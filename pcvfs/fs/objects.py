@@ -247,7 +247,10 @@ def _regular(fd: int) -> int:
     Raises:
         OSError: EIO.
     """
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    raise OSError(errno.EIO, os.strerror(errno.EIO))
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd

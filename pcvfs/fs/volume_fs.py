@@ -19,10 +19,10 @@ import errno
 import os
 import resource
 import stat
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from pcvfs.cipherdir import backing
-from pcvfs.fs.dirs import Directories, Listed
+from pcvfs.fs.dirs import Directories, DirectoryObserver, Listed
 from pcvfs.fs.files import BackingFile, FilePolicy, make_policy
 from pcvfs.fs.inodes import InodeTable, Node
 from pcvfs.fs.objects import Attr, Objects
@@ -88,6 +88,13 @@ class DirHandle:
         self.entries: list[Listed] | None = None
 
 
+class Observer(DirectoryObserver, Protocol):
+    """Who uses open files and directories besides: the block lane."""
+
+    def file_detached(self, inode: Inode) -> None:
+        """An attached file must be given back."""
+
+
 class VolumeFS:
     """One mounted volume.
 
@@ -96,7 +103,7 @@ class VolumeFS:
         options: of the mount.
         intents: see ``files``.
         policy: opens files; None is the Python implementation.
-        on_detach: called with the inode of an attached file that must be given back.
+        observer: the block lane, if it serves the mount.
     """
 
     def __init__(
@@ -106,7 +113,7 @@ class VolumeFS:
         *,
         intents: IntentLog | None = None,
         policy: FilePolicy | None = None,
-        on_detach: Callable[[Inode], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._volume = volume
         self._options = options
@@ -116,12 +123,14 @@ class VolumeFS:
         self._policy = policy or make_policy(volume, options, intents)
         root_stat = os.fstat(volume.root_fd)
         self._table = InodeTable(root_stat, by_name=self._is_shared, on_drop=self._dropped)
-        self._dirs = Directories(volume, self._table.root, is_shared=self._is_shared, badname=options.badname)
+        self._dirs = Directories(
+            volume, self._table.root, is_shared=self._is_shared, badname=options.badname, observer=observer
+        )
         self._objects = Objects(volume, options, self._table, self._dirs)
         self._files: dict[Handle, Node] = {}
         self._dir_handles: dict[Handle, DirHandle] = {}
         self._next_handle = 1
-        self._on_detach = on_detach
+        self._observer = observer
         fds = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FDS_FOR_OTHERS, _FDS_FOR_OTHERS)
         self._attached_max = min(_ATTACHED_MAX, fds // 2)
         self._attached: dict[Node, None] = {}  # least recently attached first
@@ -500,7 +509,7 @@ class VolumeFS:
     def attach(self, inode: Inode, *, wants_write: bool) -> BackingFile:
         """Open a file for whoever reads and writes it by inode, without handles: the block lane.
 
-        It stays open until the node is forgotten or too many are attached; then ``on_detach`` is called.
+        It stays open until the node is forgotten or too many are attached; then the observer is told.
         """
         node = self._table.get(inode)
         file = self._open_backing(node, wants_write=wants_write)
@@ -520,8 +529,8 @@ class VolumeFS:
 
     def _detach(self, node: Node) -> None:
         del self._attached[node]
-        if self._on_detach is not None:
-            self._on_detach(node.inode)
+        if self._observer is not None:
+            self._observer.file_detached(node.inode)
         file = self._file(node)
         file.opens -= 1
         self._close_if_unused(node, file)

@@ -406,6 +406,11 @@ class Eme:
         _check(rc, "eme_new")
         self._eme = ffi.gc(cell[0], lib.pcv_eme_free)
 
+    @property
+    def pointer(self) -> CData:
+        """The C object, for other modules of this room; alive as long as this one."""
+        return self._eme
+
     def close(self) -> None:
         """Wipe the key; later calls raise ValueError. Calls that are running finish."""
         lib.pcv_eme_close(self._eme)

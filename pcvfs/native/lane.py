@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pcvfs._native_ffi import ffi, lib
+from pcvfs.native import Eme
 from pcvfs.native.files import File
+
+if TYPE_CHECKING:
+    from pcvfs._native_ffi import CData
 
 WORKERS_MAX: Final = lib.PCV_LANE_WORKERS_MAX
 
@@ -45,6 +49,7 @@ class Lane:
         workers: threads of the lane besides the one that calls ``wait``.
         spin_us: how long to poll before sleeping.
         attr_timeout_s: lifetime of attributes that the lane answers.
+        has_capabilities: ``security.capability`` has an effect on this mount.
         serves_attrs: attributes are those of the backing files.
         has_cached_dirs: the kernel may keep listings and symlinks.
 
@@ -59,6 +64,7 @@ class Lane:
         workers: int,
         spin_us: int,
         attr_timeout_s: int,
+        has_capabilities: bool,
         serves_attrs: bool,
         has_cached_dirs: bool,
     ) -> None:
@@ -67,6 +73,7 @@ class Lane:
             "workers": workers,
             "spin_us": spin_us,
             "attr_timeout_s": attr_timeout_s,
+            "has_capabilities": has_capabilities,
             "serves_attrs": serves_attrs,
             "has_cached_dirs": has_cached_dirs,
         }
@@ -100,6 +107,21 @@ class Lane:
     def give_file(self, node: int, file: File) -> None:
         """Let the lane use a file, until ``drop_file``."""
         self._check(lib.pcv_lane_give_file(self._lane, node, file.pointer))
+
+    def set_names(self, eme: Eme | None, *, is_raw64: bool, long_name_max: int) -> None:
+        """Let the lane answer lookups of absent names; ``eme`` None: names are plaintext. Once."""
+        pointer = ffi.NULL if eme is None else eme.pointer
+        self._eme = eme  # C holds a pointer into it
+        members: dict[str, int | CData] = {"eme": pointer, "is_raw64": is_raw64, "long_name_max": long_name_max}
+        self._check(lib.pcv_lane_set_names(self._lane, ffi.new("struct pcv_name_format *", members)))
+
+    def give_directory(self, node: int, fd: int, diriv: bytes) -> None:
+        """Make a directory known; ``fd`` stays the caller's, and open until ``drop_directory``."""
+        lib.pcv_lane_give_directory(self._lane, node, fd, diriv)
+
+    def drop_directory(self, node: int) -> None:
+        """Make it unknown; nothing happens if it is."""
+        lib.pcv_lane_drop_directory(self._lane, node)
 
     def give_dir(self, fd: int) -> None:
         """The directory to sync; ``fd`` is taken over."""

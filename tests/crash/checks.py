@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TypedDict
 
-from tests.crash.workers import SLOT_SIZE, SLOTS, slot_content
+from tests.crash.workers import GIT, SLOT_SIZE, SLOTS, slot_content
 
 
 class Fact(TypedDict, total=False):
@@ -28,6 +29,7 @@ class Fact(TypedDict, total=False):
     tree: str
     leaving: str
     row: int
+    commit: str
 
 
 Facts = list[Fact]
@@ -122,6 +124,21 @@ def check_database_rows(directory: Path, facts: Facts) -> list[str]:
     return problems + ([f"database: {len(lost)} committed rows lost"] if lost else [])
 
 
+def check_git_commits(directory: Path, facts: Facts) -> list[str]:
+    if not facts:
+        return []
+    checks = [["fsck", "--full", "--no-dangling"]]
+    checks += [["merge-base", "--is-ancestor", fact["commit"], "HEAD"] for fact in facts[-3:]]
+    problems = []
+    for words in checks:
+        result = subprocess.run(
+            [*GIT, "-C", directory, *words], capture_output=True, text=True, check=False, timeout=60
+        )
+        if result.returncode != 0:
+            problems.append(f"git {words[0]}: {result.stdout[-300:]}{result.stderr[-300:]}")
+    return problems
+
+
 CHECKS: dict[str, Callable[[Path, Facts], list[str]]] = {
     "large_files": check_large_files,
     "log_lines": check_log_lines,
@@ -129,6 +146,7 @@ CHECKS: dict[str, Callable[[Path, Facts], list[str]]] = {
     "overwritten_slots": check_overwritten_slots,
     "changing_names": check_changing_names,
     "database_rows": check_database_rows,
+    "git_commits": check_git_commits,
 }
 
 

@@ -7,11 +7,13 @@ filesystem to exactly these lines.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from pathlib import Path
 MIB = 1 << 20
 SLOT_SIZE = 512
 SLOTS = 400
+GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "core.fsync=all", "-c", "gc.auto=0"]
 
 
 class Journal:
@@ -158,9 +161,71 @@ def database_rows(directory: Path, journal: Journal, rng: random.Random) -> Iter
         yield
 
 
+def git_commits(directory: Path, journal: Journal, rng: random.Random) -> Iterator[None]:
+    """Commits with core.fsync=all."""
+
+    def git(*words: str) -> str:
+        result = subprocess.run([*GIT, "-C", directory, *words], capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise OSError(result.stderr)
+        return result.stdout.strip()
+
+    git("init", "-q", "-b", "main")
+    for number in range(1 << 30):
+        for _ in range(rng.randrange(1, 6)):
+            (directory / f"file{rng.randrange(50)}").write_bytes(rng.randbytes(rng.randrange(10_000)))
+        git("add", "-A")
+        git("commit", "-q", "-m", f"{number}")
+        journal.note(commit=git("rev-parse", "HEAD"))
+        yield
+
+
+def restless_files(directory: Path, journal: Journal, rng: random.Random) -> Iterator[None]:
+    """Every kind of change and no fsync at all: nothing may be promised, but nothing may become unreadable."""
+    names = [directory / (f"n{number}" + "l" * rng.choice([0, 0, 190])) for number in range(30)]
+    for number in range(1 << 30):
+        one, two = rng.choice(names), rng.choice(names)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            change_something(rng, one, two, number)
+        yield
+
+
+def change_something(rng: random.Random, one: Path, two: Path, number: int) -> None:
+    """One random change to one or two of the files."""
+    match rng.randrange(9):
+        case 0 | 1:
+            one.write_bytes(rng.randbytes(rng.choice([10, 5000, 300_000])))
+        case 2:
+            with open(one, "r+b", buffering=0) as stream:
+                stream.seek(rng.randrange(200_000))
+                stream.write(rng.randbytes(rng.choice([1, 4096, 140_000])))
+        case 3:
+            with open(one, "ab", buffering=0) as stream:
+                stream.write(rng.randbytes(rng.randrange(9000)))
+        case 4:
+            os.truncate(one, rng.randrange(150_000))
+        case 5:
+            os.replace(one, two)
+        case 6:
+            os.link(one, two)
+        case 7:
+            os.setxattr(one, f"user.x{number % 3}", rng.randbytes(rng.randrange(200)))
+        case _:
+            one.unlink()
+
+
 WORKERS: dict[str, Callable[[Path, Journal, random.Random], Iterator[None]]] = {
     worker.__name__: worker
-    for worker in (large_files, log_lines, replaced_file, overwritten_slots, changing_names, database_rows)
+    for worker in (
+        large_files,
+        log_lines,
+        replaced_file,
+        overwritten_slots,
+        changing_names,
+        database_rows,
+        git_commits,
+        restless_files,
+    )
 }
 
 

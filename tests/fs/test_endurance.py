@@ -258,6 +258,7 @@ def resident_memory() -> int:
 def run_and_watch(bench: Bench, seed: int, operations: int) -> None:
     crowd = Crowd(bench.kernel, seed)
     memory: list[int] = []
+    others = len(os.listdir("/proc/self/fd"))
     for _ in range(CHECKS):
         crowd.run(operations // CHECKS)
         check_counts(bench.fs, bench.kernel)
@@ -266,7 +267,8 @@ def run_and_watch(bench: Bench, seed: int, operations: int) -> None:
         assert statistics.inodes <= len(bench.kernel.nlookup) + len(crowd.dirs) + 1
         descriptors = len(os.listdir("/proc/self/fd"))
         orphans = sum(node.orphan_fd >= 0 for node in bench.fs._table)
-        assert descriptors < 40 + statistics.dirfds + statistics.open_files + orphans
+        opened = sum(node.file is not None for node in bench.fs._table)
+        assert descriptors == others + statistics.dirfds + opened + orphans
         memory.append(resident_memory())
     assert memory[-1] - memory[0] < GROWTH_MAX, memory
     crowd.kernel = bench.remount()

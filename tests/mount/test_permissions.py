@@ -133,7 +133,7 @@ def test_owner_is_refused_what_the_mode_forbids(mine: UserPlace) -> None:
     for mode, flags in ((0o400, os.O_WRONLY), (0o400, os.O_RDWR), (0o000, os.O_RDONLY), (0o200, os.O_RDONLY)):
         run_as(mine.uid, lambda: write(path, b"x"))
         run_as(mine.uid, lambda m=mode: os.chmod(path, m))  # type: ignore[misc]  # int
-        assert mine.errno(lambda f=flags: os.open(path, f)) == errno.EACCES  # type: ignore[misc]  # int
+        assert mine.errno(lambda f=flags: os.open(path, f)) == errno.EACCES
         assert mine.errno(lambda: os.truncate(path, 0)) == (0 if mode & 0o200 else errno.EACCES)
         assert mine.errno(lambda: os.unlink(path)) == 0
 

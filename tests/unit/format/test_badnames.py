@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from pcvfs.errors import NameDecodeError, UsageError
 from pcvfs.format.badnames import BADNAME_SUFFIX, BadNames, is_badname
 from pcvfs.format.names import NameClass, NameCodec, pad
+from pcvfs.spec import CONFIG_NAME, DIRIV_NAME
 from pcvfs.types import DirIV
 
 DIRIV = DirIV(bytes(range(16, 32)))
@@ -136,8 +137,8 @@ def test_whatever_is_shown_leads_back(eme, full_cname, with_prefix):
     codec, bad = codec_of(eme, long_name_max=100), bad_names_of(eme, long_name_max=100)
     if with_prefix:
         full_cname = codec.encode(b"some name", DIRIV).cname + full_cname
-    if codec.decode_many([full_cname], DIRIV) != [None]:
-        return
+    if codec.decode_many([full_cname], DIRIV) != [None] or full_cname in (DIRIV_NAME, CONFIG_NAME):
+        return  # not a bad name: it decrypts, or is never listed
     try:
         shown = bad.decode(full_cname, DIRIV)
     except NameDecodeError:
