@@ -17,8 +17,8 @@
 
 /* How names of the volume are stored. */
 struct pcv_name_format {
-    pcv_eme *eme;         /* NULL: plaintext names; must outlive the directories */
-    bool is_raw64;        /* base64 without padding */
+    pcv_eme *eme; /* NULL: plaintext names; must outlive the directories */
+    bool is_raw64; /* base64 without padding */
     size_t long_name_max; /* longer encrypted names are hashed: Python's */
 };
 

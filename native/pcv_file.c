@@ -349,18 +349,18 @@ static int reserve(pcv_file *f, uint64_t offset, uint64_t size, int *prealloc)
     return rc;
 }
 
-/* One old block, or a part of it at the end of the file: whole, whatever happens. */
-static int replace_block(pcv_file *f, uint64_t offset, const uint8_t *sealed, size_t size, pcv_scratch *s)
+/* One old block, or a part of it at the end of the file: whole, whatever happens. The old bytes are left in s->saved. */
+static int replace_block(pcv_file *f, uint64_t offset, const uint8_t *sealed, size_t size, pcv_scratch *s,
+                         size_t *saved)
 {
-    size_t saved;
-    int rc = read_full(f->fd, s->saved, size, offset, &saved);
+    int rc = read_full(f->fd, s->saved, size, offset, saved);
     if (rc == 0 && (rc = write_full(f->fd, sealed, size, offset)) != 0)
-        (void)!write_full(f->fd, s->saved, saved, offset);
+        (void)!write_full(f->fd, s->saved, *saved, offset);
     return rc;
 }
 
 /* Write where overwriting may run out of space: old blocks one by one, so that one that fails stays whole. What lies
- * behind them comes last if its space is reserved, since it can't fail then; else first, since cutting the file back
+ * behind them comes last if its space is reserved, since it can't run out then; else first, since cutting the file back
  * takes no space. */
 static int put_by_blocks(pcv_file *f, uint64_t offset, const uint8_t *sealed, size_t size, bool is_new_reserved,
                          pcv_scratch *s)
@@ -369,15 +369,18 @@ static int put_by_blocks(pcv_file *f, uint64_t offset, const uint8_t *sealed, si
     uint64_t body = f->cipher_size > PCV_HEADER_SIZE ? f->cipher_size - PCV_HEADER_SIZE : 0;
     uint64_t end = cipher_off(p, (body + p->cipher_block - 1) / p->cipher_block);
     size_t old = end <= offset ? 0 : end - offset < size ? (size_t)(end - offset) : size;
+    size_t start = 0, saved = 0;
     int rc = 0;
     if (old < size && !is_new_reserved)
         rc = write_full(f->fd, sealed + old, size - old, offset + old);
-    for (size_t start = 0; rc == 0 && start < old; start += p->cipher_block) {
+    for (size_t next = 0; rc == 0 && next < old; next += p->cipher_block) {
+        start = next;
         size_t part = old - start < p->cipher_block ? old - start : (size_t)p->cipher_block;
-        rc = replace_block(f, offset + start, sealed + start, part, s);
+        rc = replace_block(f, offset + start, sealed + start, part, s, &saved);
     }
-    if (rc == 0 && old < size && is_new_reserved)
-        rc = write_full(f->fd, sealed + old, size - old, offset + old);
+    if (rc == 0 && old < size && is_new_reserved &&
+        (rc = write_full(f->fd, sealed + old, size - old, offset + old)) != 0)
+        (void)!write_full(f->fd, s->saved, saved, offset + start); /* it may have grown, and is about to be cut */
     return rc;
 }
 
@@ -407,10 +410,10 @@ static int put(pcv_file *f, uint64_t offset, const uint8_t *sealed, size_t size,
         rc = write_full(f->fd, sealed, size, offset);
     else
         rc = put_by_blocks(f, offset, sealed, size, prealloc == PCV_PREALLOC_NEW, s);
-    if (rc == 0 && final_size >= 0 && ftruncate(f->fd, final_size) != 0) {
+    if (rc == 0 && final_size >= 0 && ftruncate(f->fd, final_size) != 0)
         rc = -errno;
+    if (rc != 0 && final_size >= 0)
         (void)!write_full(f->fd, s->saved, saved, offset);
-    }
     if (rc != 0)
         (void)!ftruncate(f->fd, (off_t)f->cipher_size);
     else if (final_size >= 0)
@@ -450,15 +453,14 @@ static int seal(pcv_file *f, const uint8_t *plain, size_t size, uint64_t block, 
                 size_t room, size_t *used)
 {
     size_t sealed = 0;
-    int rc = from_aead(pcv_aead_seal_blocks(f->policy->aead, plain, size, block, id, NULL, 0, out + *used,
-                                            room - *used, &sealed));
+    int rc = from_aead(
+        pcv_aead_seal_blocks(f->policy->aead, plain, size, block, id, NULL, 0, out + *used, room - *used, &sealed));
     *used += sealed;
     return rc;
 }
 
 /* Write where at most a part of the last block lies between the old end and offset. */
-static int write_at(pcv_file *f, uint64_t offset, const uint8_t *data, size_t size, pcv_scratch *s,
-                    uint64_t *bad_block)
+static int write_at(pcv_file *f, uint64_t offset, const uint8_t *data, size_t size, pcv_scratch *s, uint64_t *bad_block)
 {
     uint64_t end = offset + size;
     uint64_t first = offset / BS, last = (end - 1) / BS;
@@ -551,8 +553,7 @@ static int pad_before(pcv_file *f, uint64_t offset, pcv_scratch *s, uint64_t *ba
 
 static void undo_growth(pcv_file *f, uint64_t size, pcv_scratch *s);
 
-int pcv_file_write(pcv_file *f, uint64_t offset, const uint8_t *data, size_t size, pcv_scratch *s,
-                   uint64_t *bad_block)
+int pcv_file_write(pcv_file *f, uint64_t offset, const uint8_t *data, size_t size, pcv_scratch *s, uint64_t *bad_block)
 {
     if (size == 0)
         return 0;

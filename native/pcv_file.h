@@ -57,9 +57,10 @@ int pcv_file_fd(const pcv_file *file);
  * out has room for size + PCV_BLOCK_SIZE: whole blocks are decrypted into it. */
 PCV_MUST_USE int pcv_file_read(pcv_file *file, uint64_t offset, size_t size, uint8_t *out, size_t *got,
                                pcv_scratch *scratch, uint64_t *bad_block);
-/* Write all of data (size <= PCV_FILE_IO_MAX) or nothing. */
-PCV_MUST_USE int pcv_file_write(pcv_file *file, uint64_t offset, const uint8_t *data, size_t size,
-                                pcv_scratch *scratch, uint64_t *bad_block);
+/* Write all of data (size <= PCV_FILE_IO_MAX). After an error the size is what it was, and each block old or new; where
+ * overwriting takes no space (PCV_PREALLOC_ALL) and fails all the same, the one it failed in may be unreadable. */
+PCV_MUST_USE int pcv_file_write(pcv_file *file, uint64_t offset, const uint8_t *data, size_t size, pcv_scratch *scratch,
+                                uint64_t *bad_block);
 PCV_MUST_USE int pcv_file_truncate(pcv_file *file, uint64_t size, pcv_scratch *scratch, uint64_t *bad_block);
 
 /* fsync or fdatasync. After a failure every later one fails with EIO: the kernel has marked the pages clean. */

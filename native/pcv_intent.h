@@ -15,7 +15,7 @@
 #include "pcv_spec.h"
 
 #define PCV_INTENT_SLOTS 4
-#define PCV_INTENT_HEAD 8192                       /* bytes before the data of a slot */
+#define PCV_INTENT_HEAD 8192 /* bytes before the data of a slot */
 #define PCV_INTENT_SLOT_SIZE (PCV_INTENT_HEAD + (5 << 18)) /* head and one request of 1 MiB, sealed */
 
 typedef struct pcv_intents pcv_intents;

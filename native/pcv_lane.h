@@ -32,18 +32,18 @@ enum pcv_lane_event {
     PCV_LANE_NEED_FILE = 2, /* answer with pcv_lane_give_file or pcv_lane_refuse, then wait again */
     PCV_LANE_CORRUPT = 3,   /* a block did not decrypt; the request was answered EIO */
     PCV_LANE_ENDED = 4,     /* the kernel let go of the mount, or pcv_lane_stop */
-    PCV_LANE_NEED_DIR = 5,  /* a directory to sync: answer with pcv_lane_give_dir or pcv_lane_refuse, then wait again */
-    PCV_LANE_IDLE = 6,      /* nothing happened for PCV_LANE_IDLE_MS, and files are open; once per pause */
+    PCV_LANE_NEED_DIR = 5, /* a directory to sync: answer with pcv_lane_give_dir or pcv_lane_refuse, then wait again */
+    PCV_LANE_IDLE = 6, /* nothing happened for PCV_LANE_IDLE_MS, and files are open; once per pause */
 };
 
 struct pcv_lane_options {
-    int dev_fd;              /* /dev/fuse, mounted; becomes non-blocking; stays the caller's */
-    int workers;             /* 1 .. PCV_LANE_WORKERS_MAX */
-    unsigned int spin_us;    /* how long to poll the device before sleeping, if polling pays */
+    int dev_fd; /* /dev/fuse, mounted; becomes non-blocking; stays the caller's */
+    int workers; /* 1 .. PCV_LANE_WORKERS_MAX */
+    unsigned int spin_us; /* how long to poll the device before sleeping, if polling pays */
     uint64_t attr_timeout_s; /* of the attributes that the lane answers */
-    bool has_capabilities;   /* security.capability has an effect here; else it is not worth asking Python */
-    bool serves_attrs;       /* false: attributes are not those of the backing file (force_owner) */
-    bool has_cached_dirs;    /* the kernel may keep listings */
+    bool has_capabilities; /* security.capability has an effect here; else it is not worth asking Python */
+    bool serves_attrs; /* false: attributes are not those of the backing file (force_owner) */
+    bool has_cached_dirs; /* the kernel may keep listings */
 };
 
 struct pcv_lane_statistics {

@@ -371,25 +371,32 @@ class OpenFile:
     def _put_by_blocks(self, offset: int, sealed: memoryview, *, is_new_reserved: bool) -> None:
         """Write where overwriting may run out of space: old blocks one by one, so that one that fails stays whole.
 
-        What lies behind them comes last if its space is reserved, since it can't fail then; else first, since cutting
-        the file back takes no space.
+        What lies behind them comes last if its space is reserved, since it can't run out then; else first, since
+        cutting the file back takes no space.
         """
         block_size = self._volume.layout.cipher_block_size
         blocks = -(-max(self._cipher_size - HEADER_SIZE, 0) // block_size)
         old = min(max(HEADER_SIZE + blocks * block_size - offset, 0), len(sealed))
         if old < len(sealed) and not is_new_reserved:
             backing.pwrite_full(self.fd, sealed[old:], offset + old)
+        last, saved = offset, b""
         for start in range(0, old, block_size):
-            self._replace(offset + start, sealed[start : min(start + block_size, old)])
+            last = offset + start
+            saved = self._replace(last, sealed[start : min(start + block_size, old)])
         if old < len(sealed) and is_new_reserved:
-            backing.pwrite_full(self.fd, sealed[old:], offset + old)
+            try:
+                backing.pwrite_full(self.fd, sealed[old:], offset + old)
+            except OSError as exc:
+                self._restore(exc, last, saved)  # it may have grown, and is about to be cut
 
-    def _replace(self, offset: int, sealed: memoryview) -> None:
+    def _replace(self, offset: int, sealed: memoryview) -> bytes:
+        """Overwrite one block, or leave it; returns what was there."""
         saved = backing.pread_full(self.fd, len(sealed), offset)
         try:
             backing.pwrite_full(self.fd, sealed, offset)
         except OSError as exc:
             self._restore(exc, offset, saved)
+        return saved
 
     def _reserve(self, offset: int, length: int) -> Prealloc:
         """Have the filesystem below set space aside; returns what is set aside now."""

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
-import resource
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -26,6 +26,7 @@ from pcvfs.fs.dirs import Directories, DirectoryObserver, Listed
 from pcvfs.fs.files import BackingFile, FilePolicy, make_policy
 from pcvfs.fs.inodes import InodeTable, Node
 from pcvfs.fs.objects import Attr, Objects
+from pcvfs.fs.open_files import FileObserver, OpenFiles
 from pcvfs.types import Handle, Inode
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ _RENAME_FLAGS: Final = (
     backing.RENAME_NOREPLACE | backing.RENAME_WHITEOUT,
 )
 _NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
-_ATTACHED_MAX: Final = 4096
-_FDS_FOR_OTHERS: Final = 128  # handles, listings, libraries
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 
 
@@ -88,11 +87,8 @@ class DirHandle:
         self.entries: list[Listed] | None = None
 
 
-class Observer(DirectoryObserver, Protocol):
+class Observer(DirectoryObserver, FileObserver, Protocol):
     """Who uses open files and directories besides: the block lane."""
-
-    def file_detached(self, inode: Inode) -> None:
-        """An attached file must be given back."""
 
 
 class VolumeFS:
@@ -120,20 +116,16 @@ class VolumeFS:
         self._is_shared = options.sharedstorage
         self._is_ro = options.ro
         self._gives_away = os.geteuid() == 0 and options.force_owner is None
-        self._policy = policy or make_policy(volume, options, intents)
         root_stat = os.fstat(volume.root_fd)
         self._table = InodeTable(root_stat, by_name=self._is_shared, on_drop=self._dropped)
         self._dirs = Directories(
             volume, self._table.root, is_shared=self._is_shared, badname=options.badname, observer=observer
         )
         self._objects = Objects(volume, options, self._table, self._dirs)
-        self._files: dict[Handle, Node] = {}
+        self._handles = itertools.count(1)
+        policy = policy or make_policy(volume, options, intents)
+        self._files = OpenFiles(policy, self._table, self._objects, options, self._handles, observer)
         self._dir_handles: dict[Handle, DirHandle] = {}
-        self._next_handle = 1
-        self._observer = observer
-        fds = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FDS_FOR_OTHERS, _FDS_FOR_OTHERS)
-        self._attached_max = min(_ATTACHED_MAX, fds // 2)
-        self._attached: dict[Node, None] = {}  # least recently attached first
 
     # --- lookup and attributes ----------------------------------------------------------------------------------
     def lookup(self, parent: Inode, name: bytes) -> Attr:
@@ -179,7 +171,7 @@ class VolumeFS:
         self._refuse_if_ro()
         node = self._table.get(inode)
         if change.size is not None:
-            self._truncate(node, change.size)
+            self._files.truncate(node, change.size)
         if change.uid is not None or change.gid is not None:
             uid = -1 if change.uid is None else change.uid
             self._objects.chown(node, uid, -1 if change.gid is None else change.gid)
@@ -256,12 +248,12 @@ class VolumeFS:
             self._give_to(caller, directory, dirfd, stored.cname)
             st = os.fstat(fd)
             node = self._table.intern(st, directory, stored.cname)
-            self._adopt(node, fd, is_writable=True)
+            self._files.adopt(node, fd, is_writable=True)
         except BaseException:
             os.close(fd)
             self._unmake(dirfd, stored)
             raise
-        return self._opened(node), self._looked_up(node, st)
+        return self._files.new_handle(node), self._looked_up(node, st)
 
     def _new_name(self, parent: Inode, name: bytes) -> tuple[Node, int, StoredName]:
         self._refuse_if_ro()
@@ -413,134 +405,38 @@ class VolumeFS:
         except FileNotFoundError:
             return None
 
-    # --- open files ---------------------------------------------------------------------------------------------
+    # --- open files: see ``open_files`` --------------------------------------------------------------------------
     def open(self, inode: Inode, flags: int) -> Handle:
-        """Open a regular file. O_TRUNC empties it; O_APPEND is the kernel's business.
-
-        Raises:
-            OSError: EACCES, EROFS, ELOOP, ...
-        """
-        node = self._table.get(inode)
-        wants_write = flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
-        self._open_backing(node, wants_write=wants_write)
-        handle = self._opened(node)
-        if flags & os.O_TRUNC:
-            try:
-                self._file(node).truncate(0)
-            except BaseException:
-                self.release(handle)
-                raise
-        return handle
-
-    def _opened(self, node: Node) -> Handle:
-        self._file(node).opens += 1
-        self._table.pin(node)
-        handle = Handle(self._next_handle)
-        self._next_handle += 1
-        self._files[handle] = node
-        return handle
-
-    def _open_backing(self, node: Node, *, wants_write: bool) -> BackingFile:
-        """The open file of a node, writable if need be. The kernel has checked the mode bits."""
-        if node.file is not None and (node.file.is_writable or not wants_write):
-            return node.file
-        if node.type_bits != stat.S_IFREG:
-            code = errno.EISDIR if node.is_dir else errno.EINVAL
-            raise OSError(code, os.strerror(code))
-        if wants_write:
-            self._refuse_if_ro()
-        fd = self._objects.open(node, os.O_RDWR if wants_write else os.O_RDONLY)
-        if node.file is None:
-            try:
-                return self._adopt(node, fd, is_writable=wants_write)
-            except BaseException:
-                os.close(fd)
-                raise
-        node.file.upgrade(fd)
-        return node.file
-
-    def _adopt(self, node: Node, fd: int, *, is_writable: bool) -> BackingFile:
-        """Make ``fd`` the open file of a node, unless that fails."""
-        try:
-            node.file = self._policy.open(fd, node, is_writable=is_writable)
-        except BaseException:
-            self._table.release_if_unused(node)
-            raise
-        return node.file
+        """Open a regular file. O_TRUNC empties it; O_APPEND is the kernel's business."""
+        return self._files.open(self._table.get(inode), flags)
 
     def read(self, handle: Handle, offset: int, length: int) -> bytes | memoryview:
         """Plaintext of an open file; short only at its end."""
-        return self._file(self._files[handle]).read(offset, length)
+        return self._files[handle].read(offset, length)
 
     def write(self, handle: Handle, offset: int, data: bytes) -> int:
         """Write all of ``data``; returns its length."""
-        return self._file(self._files[handle]).write(offset, data)
+        return self._files[handle].write(offset, data)
 
     def flush(self, handle: Handle) -> None:
         """One of the descriptors of an open file was closed."""
-        self._file(self._files[handle]).flush()
+        self._files[handle].flush()
 
     def file_of(self, handle: Handle) -> BackingFile:
         """The open file behind a handle; the caller may ``sync`` it in another thread until it replies."""
-        return self._file(self._files[handle])
+        return self._files[handle]
 
     def release(self, handle: Handle) -> None:
         """The last user of a handle is gone."""
-        node = self._files.pop(handle)
-        file = self._file(node)
-        file.opens -= 1
-        try:
-            self._close_if_unused(node, file)
-        finally:
-            self._table.unpin(node)
-
-    @staticmethod
-    def _close_if_unused(node: Node, file: BackingFile) -> None:
-        if file.opens == 0:
-            node.file = None
-            file.close()
-
-    @staticmethod
-    def _file(node: Node) -> BackingFile:
-        if node.file is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return node.file
+        self._files.release(handle)
 
     def attach(self, inode: Inode, *, wants_write: bool) -> BackingFile:
-        """Open a file for whoever reads and writes it by inode, without handles: the block lane.
-
-        It stays open until the node is forgotten or too many are attached; then the observer is told.
-        """
-        node = self._table.get(inode)
-        file = self._open_backing(node, wants_write=wants_write)
-        if node in self._attached:
-            del self._attached[node]
-        else:
-            file.opens += 1
-        self._attached[node] = None
-        if len(self._attached) > self._attached_max:
-            self._detach(next(iter(self._attached)))
-        return file
+        """Open a file for whoever reads and writes it by inode, without handles."""
+        return self._files.attach(self._table.get(inode), wants_write=wants_write)
 
     def detach_all(self) -> None:
-        """Close what is attached: nobody has used it for a while, and an open file keeps others from things."""
-        for node in list(self._attached):
-            self._detach(node)
-
-    def _detach(self, node: Node) -> None:
-        del self._attached[node]
-        if self._observer is not None:
-            self._observer.file_detached(node.inode)
-        file = self._file(node)
-        file.opens -= 1
-        self._close_if_unused(node, file)
-
-    def _truncate(self, node: Node, size: int) -> None:
-        file = self._open_backing(node, wants_write=True)
-        try:
-            file.truncate(size)
-        finally:
-            self._close_if_unused(node, file)
+        """Close what is attached."""
+        self._files.detach_all()
 
     # --- open directories ---------------------------------------------------------------------------------------
     def opendir(self, inode: Inode) -> Handle:
@@ -548,8 +444,7 @@ class VolumeFS:
         node = self._directory(inode)
         fd = backing.openat(self._dirs.dirfd(node), b".", os.O_RDONLY | os.O_DIRECTORY)
         self._table.pin(node)
-        handle = Handle(self._next_handle)
-        self._next_handle += 1
+        handle = Handle(next(self._handles))
         self._dir_handles[handle] = DirHandle(node, fd)
         return handle
 
@@ -629,22 +524,21 @@ class VolumeFS:
     @property
     def is_busy(self) -> bool:
         """Whether something is open."""
-        return bool(self._files or self._dir_handles)
+        return bool(self._files.handles or self._dir_handles)
 
     def statistics(self) -> Statistics:
         """Counts for operators and tests: known inodes, lookups held by the kernel, open handles, descriptors."""
         return Statistics(
             inodes=len(self._table),
             nlookup=sum(node.nlookup for node in self._table),
-            open_files=len(self._files) + len(self._attached),
+            open_files=self._files.handles + self._files.attached,
             open_dirs=len(self._dir_handles),
             dirfds=self._dirs.cached_dirfds,
         )
 
     def close(self) -> None:
         """Close every descriptor, whatever the kernel still holds."""
-        for handle in list(self._files):
-            self.release(handle)
+        self._files.close()
         for handle in list(self._dir_handles):
             self.releasedir(handle)
         for node in list(self._table):
@@ -678,7 +572,6 @@ class VolumeFS:
 
     def _dropped(self, node: Node) -> None:
         """A node left the table: close what it holds."""
-        if node in self._attached:
-            self._detach(node)
+        self._files.forget(node)
         self._dirs.evict(node)
         self._objects.unhold(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import stat
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pcvfs.cipherdir.report import Problem, ProblemKind
 from pcvfs.fs.lane_files import LanePolicy
 from pcvfs.fs.options import Engine, MountOptions
 from pcvfs.fs.volume_fs import VolumeFS
+from pcvfs.types import DirIV, Inode
 from tests.fs.cipher_tree import CipherFile, CipherTree
 from tests.fs.kernel import ROOT, Kernel
 from tests.support.flavours import PASSWORD, Flavour
@@ -59,7 +61,8 @@ class Bench:
     def _mount(self) -> None:
         self._fds = open_descriptors()
         policy = LanePolicy(self.volume, self.options, self.intents) if self.engine == "lane" else None
-        self.fs = VolumeFS(self.volume, self.options, intents=self.intents, policy=policy)
+        self.observer = Observer()
+        self.fs = VolumeFS(self.volume, self.options, intents=self.intents, policy=policy, observer=self.observer)
         self.kernel = Kernel(self.fs, caches_names=not self.options.sharedstorage)
 
     def remount(self, *, with_intents: Path | None = None, **options: object) -> Kernel:
@@ -84,6 +87,7 @@ class Bench:
         check_counts(self.fs, self.kernel)
         assert self.fs.statistics() == (1, 0, 0, 0, 0), "not everything was let go"
         self.fs.close()
+        assert self.observer.directories.keys() <= {ROOT}, "not every directory was taken back"
         leaked = open_descriptors() - self._fds
         assert not leaked, f"descriptors leaked: {leaked}"
 
@@ -138,6 +142,31 @@ class Bench:
         self._log.lines.clear()
 
 
+class Observer:
+    """Stands for the block lane, which uses cached descriptors of directories until it is told not to.
+
+    Attributes:
+        directories: inode -> what it may use: a descriptor and an IV.
+        detached: inodes of files that it had to give back.
+    """
+
+    def __init__(self) -> None:
+        self.directories: dict[Inode, tuple[int, DirIV]] = {}
+        self.detached: list[Inode] = []
+
+    def directory_opened(self, inode: Inode, dirfd: int, diriv: DirIV) -> None:
+        assert inode not in self.directories, "opened twice"
+        assert stat.S_ISDIR(os.fstat(dirfd).st_mode)
+        self.directories[inode] = dirfd, diriv
+
+    def directory_closed(self, inode: Inode) -> None:
+        dirfd, _ = self.directories.pop(inode)
+        os.fstat(dirfd)  # still open: whoever uses it must be able to finish
+
+    def file_detached(self, inode: Inode) -> None:
+        self.detached.append(inode)
+
+
 class _Recorder(logging.Handler):
     """Everything that pcvfs logs from WARNING up, formatted."""
 
@@ -176,6 +205,7 @@ def check_counts(fs: VolumeFS, kernel: Kernel) -> None:
     pins.update(kernel.open_dirs.values())
     assert {inode: node.pins for inode, node in nodes.items() if node.pins} == dict(pins)
     statistics = fs.statistics()
-    assert (statistics.open_files, statistics.open_dirs) == (len(kernel.open_files), len(kernel.open_dirs))
+    assert statistics.open_files == len(kernel.open_files) + fs._files.attached
+    assert statistics.open_dirs == len(kernel.open_dirs)
     assert statistics.inodes == len(nodes)
     assert fs.is_busy == bool(kernel.open_files or kernel.open_dirs)

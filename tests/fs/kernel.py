@@ -2,12 +2,14 @@
 
 It is honest in the ways that matter to a filesystem: every reply that names an object is one more lookup, lookups are
 given back only by a forget, a directory is not forgotten while a name in it is cached, and an inode not while it is
-open. It checks nothing itself: what the real kernel would refuse reaches the filesystem here.
+open. It checks next to nothing itself: what the real kernel would refuse reaches the filesystem here.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
@@ -37,6 +39,7 @@ class Kernel:
         self.caches_names = caches_names
         self.nlookup: Counter[Inode] = Counter()
         self.dentries: dict[tuple[Inode, bytes], Inode] = {}
+        self.modes: dict[Inode, int] = {ROOT: stat.S_IFDIR}
         self.open_files: dict[Handle, Inode] = {}
         self.open_dirs: dict[Handle, Inode] = {}
         self.names: set[bytes] = set()  # every name ever used, to search logs for
@@ -51,10 +54,13 @@ class Kernel:
         return inode
 
     def parent(self, path: bytes) -> tuple[Inode, bytes]:
-        """The inode of the directory of a path, and the last component."""
+        """The inode of the directory of a path, and the last component; ENOTDIR if it is of something else."""
         head, _, name = path.rpartition(b"/")
         self.names.add(name)
-        return self.inode(head), name
+        inode = self.inode(head)
+        if not stat.S_ISDIR(self.modes[inode]):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return inode, name
 
     def lookup(self, path: bytes) -> Attr:
         """A LOOKUP of the last component, whatever is cached."""
@@ -68,6 +74,7 @@ class Kernel:
         """A reply that names an object."""
         self.nlookup[attr.inode] += 1
         self.dentries[parent, name] = attr.inode
+        self.modes[attr.inode] = attr.st.st_mode
         return attr
 
     def _call(self, call: Callable[[], Result]) -> Result:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +14,9 @@ from pcvfs.cipherdir.report import ProblemKind
 from pcvfs.errors import AuthenticationError, HeaderError, PcvfsError
 from tests.fs.bench import Bench
 from tests.fs.cipher_tree import HEADER_SIZE
+from tests.fs.faults import fail, install
 from tests.fs.kernel import Kernel
+from tests.support.flavours import Flavour
 
 BLOCK = 4096
 
@@ -243,6 +248,30 @@ def test_file_that_shrinks_underneath_reads_short_while_it_is_short(bench: Bench
     assert bench.kernel.read(handle) == noise(2 * BLOCK)[:BLOCK]
     backing.overwrite(0, original)
     assert bench.kernel.read(handle) == noise(2 * BLOCK)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+@pytest.mark.parametrize("offset", [0, 100])
+def test_overwriting_that_fails_without_a_reservation_leaves_every_block_old_or_new(
+    tmp_path: Path, flavour: Flavour, offset: int, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where space can't be reserved, a write of many blocks may stop between two of them, but never within one."""
+    bench = Bench(tmp_path / "cipher", flavour)
+    faults = install(monkeypatch)
+    kernel = bench.remount(noprealloc=True)
+    old, new = b"o" * (5 * BLOCK), b"n" * (3 * BLOCK)
+    kernel.put(b"file", old)
+    handle = kernel.open(b"file", os.O_RDWR)
+    faults.arm(at, lambda: fail(errno.ENOSPC), frozenset({"pwrite"}))
+    with contextlib.suppress(OSError):
+        kernel.write(handle, offset, new)
+    faults.disarm()
+    content = kernel.read(handle)
+    wanted = old[:offset] + new + old[offset + len(new) :]
+    for start in range(0, len(old), BLOCK):
+        assert content[start : start + BLOCK] in (old[:BLOCK], wanted[start : start + BLOCK])
+    assert (content == wanted) == (not faults.hit)
+    bench.finish()
 
 
 def expect_warnings(bench: Bench, *patterns: str) -> None:

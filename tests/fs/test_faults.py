@@ -100,15 +100,14 @@ def count_calls(tmp_path: Path, flavour: Flavour, faults: Faults, counted: froze
     return count
 
 
-def run_with_fault(place: Path, flavour: Flavour, faults: Faults, error: int, at: int) -> None:
+def run_with_fault(bench: Bench, faults: Faults, error: int, at: int) -> None:
     """Run the script with one fault."""
-    place.mkdir()
-    bench = Bench(place / "cipher", flavour)
-    world = Mirror(bench, place / "plain")
+    world = Mirror(bench, bench.cipherdir.with_name("plain"))
     faults.arm(at, lambda: fail(error), POSSIBLE[error])
     for step in SCRIPT:
         world.run_with_fault(step, error)
     faults.disarm()
+    assert faults.hit, "nothing failed"
     world.compare()
     bench.remount()
     world.compare()
@@ -117,16 +116,42 @@ def run_with_fault(place: Path, flavour: Flavour, faults: Faults, error: int, at
     bench.finish()
 
 
+def run_with_every_fault(place: Path, flavour: Flavour, faults: Faults, error: int, **options: bool) -> None:
+    """Run the script once for each of its system calls that can fail so."""
+    for at in range(count_calls(place, flavour, faults, POSSIBLE[error])):
+        directory = place / f"run-{at}"
+        directory.mkdir()
+        bench = Bench(directory / "cipher", flavour)
+        bench.remount(**options)
+        try:
+            run_with_fault(bench, faults, error, at)
+        except BaseException as exc:
+            exc.add_note(f"with call {at}, {faults.hit}, failing")
+            raise
+
+
 @pytest.mark.flavours
 @pytest.mark.parametrize("error", POSSIBLE, ids=errno.errorcode.get)
 @pytest.mark.timeout(120)
 def test_script_with_every_call_failing_once(
     tmp_path: Path, flavour: Flavour, error: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults = install(monkeypatch)
-    for at in range(count_calls(tmp_path, flavour, faults, POSSIBLE[error])):
-        try:
-            run_with_fault(tmp_path / f"run-{at}", flavour, faults, error, at)
-        except BaseException as exc:
-            exc.add_note(f"with call {at}, {faults.hit}, failing")
-            raise
+    run_with_every_fault(tmp_path, flavour, install(monkeypatch), error)
+
+
+@pytest.mark.flavours("plaintextnames")
+@pytest.mark.timeout(120)
+def test_script_with_every_call_failing_once_and_names_as_they_are(
+    tmp_path: Path, flavour: Flavour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_with_every_fault(tmp_path, flavour, install(monkeypatch), errno.EIO)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("error", POSSIBLE, ids=errno.errorcode.get)
+@pytest.mark.parametrize("options", [{}, {"sharedstorage": True}], ids=str)
+@pytest.mark.timeout(600)
+def test_script_with_every_call_failing_once_in_every_flavour(
+    tmp_path: Path, flavour: Flavour, error: int, options: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_with_every_fault(tmp_path, flavour, install(monkeypatch), error, **options)

@@ -57,9 +57,9 @@ def test_lookup_missing_name_is_enoent(kernel: Kernel) -> None:
 
 
 def test_lookup_in_a_file_is_enotdir(kernel: Kernel) -> None:
-    kernel.put(b"file", b"x")
+    inode = kernel.put(b"file", b"x")
     with pytest.raises(NotADirectoryError):
-        kernel.lookup(b"file/below")
+        kernel.fs.lookup(inode, b"below")
 
 
 def test_lookup_unknown_inode_is_estale(kernel: Kernel) -> None:

@@ -56,13 +56,30 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[Path, str]]:
     shutil.rmtree(directory)
 
 
-@given(script=st.lists(steps, min_size=5, max_size=60), remount_every=st.integers(5, 40))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+SCRIPTS = {"script": st.lists(steps, min_size=5, max_size=60), "remount_every": st.integers(5, 40)}
+HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@given(**SCRIPTS)
+@settings(max_examples=60, deadline=None, suppress_health_check=HEALTH)
 def test_any_operations_do_what_they_do_to_a_plain_directory(
     place: tuple[Path, str], script: list[Step], remount_every: int
 ) -> None:
+    run_on_both(place, script, remount_every)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@given(**SCRIPTS)
+@settings(max_examples=5000, deadline=None, suppress_health_check=HEALTH)
+def test_many_more_operations_do_what_they_do_to_a_plain_directory(
+    place: tuple[Path, str], script: list[Step], remount_every: int
+) -> None:
+    run_on_both(place, script, remount_every)
+
+
+def run_on_both(place: tuple[Path, str], script: list[Step], remount_every: int) -> None:
+    """Step by step, and the whole tree at the end."""
     directory, flavour = place
     for left in directory.iterdir():
         shutil.rmtree(left)

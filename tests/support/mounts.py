@@ -14,12 +14,13 @@ from pathlib import Path
 
 from tests.support import kernel
 from tests.support.drivers import Driver, MountOptions, Volume, run
-from tests.support.processes import fuse_server, session_members
+from tests.support.processes import fuse_server, open_files, session_members
 from tests.support.watchdog import Watchdog
 
 READY_TIMEOUT_S = 30
 GONE_TIMEOUT_S = 30
 LINGER_S = 5
+CLEAN_EXIT_CODES = (0, 15)
 
 
 class MountFailedError(Exception):
@@ -43,6 +44,7 @@ class LiveMount:
     log_path: Path
     process: subprocess.Popen[bytes] | None = None
     minor: int = -1
+    state_files: set[Path] = field(default_factory=set)  # what the server keeps in the runtime directory
     log_start: int = 0  # where the log of the last start begins, in characters
     returncodes: list[int] = field(default_factory=list)
 
@@ -86,6 +88,11 @@ class LiveMount:
             raise MountFailedError(process.wait(), self.log())
         self.minor = entry.minor
         self.watchdog.watch(self.path, minor=entry.minor, session=process.pid)
+        if self.driver.is_pcvfs:
+            held = map(Path, open_files(self.serving_pid()).values())
+            self.state_files |= {
+                path for path in held if path.is_relative_to("/run") or path.is_relative_to("/dev/shm")
+            }
 
     # --- look -------------------------------------------------------------------------------------------------
     def log(self) -> str:
@@ -172,6 +179,18 @@ class LiveMount:
                 return
         kernel.abort_connection(self.path, self.minor)
         self.kill()
+
+    def leftovers(self) -> list[str]:
+        """Return what an ended mount left behind, and remove it. A killed one may leave its state for the next."""
+        found = []
+        if self.driver.is_fuse and self.path.is_dir() and any(self.path.iterdir()):
+            found.append(f"files in the mountpoint below {self.path}")
+        was_killed = not self.returncodes or self.returncodes[-1] not in CLEAN_EXIT_CODES
+        for path in self.state_files:
+            if path.exists():
+                path.unlink()
+                found += [] if was_killed else [f"{path}, though the mount ended cleanly"]
+        return found
 
     def _kill_all(self) -> None:
         if self.process is None:

@@ -75,8 +75,8 @@ class Playground:
         leftovers = []
         for live in self.mounts:
             live.close()
-            if live.driver.is_fuse and live.path.is_dir() and any(live.path.iterdir()):
-                leftovers.append(f"files in the mountpoint below {live.path}")
+        for live in self.mounts:
+            leftovers += live.leftovers()
         for entry in mounted_below(self.base):
             leftovers.append(f"still mounted: {entry}")
             kernel.lazy_unmount(Path(entry))

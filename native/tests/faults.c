@@ -1,0 +1,150 @@
+#include "faults.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+int __real_fallocate(int fd, int mode, off_t offset, off_t size);
+int __real_fsync(int fd);
+int __real_fdatasync(int fd);
+
+ssize_t __wrap_pread(int fd, void *buffer, size_t size, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *buffer, size_t size, off_t offset);
+int __wrap_ftruncate(int fd, off_t size);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t size);
+int __wrap_fsync(int fd);
+int __wrap_fdatasync(int fd);
+
+static struct fault fault;
+static bool is_armed;
+static unsigned int passed, failed;
+static faults_observer *observer;
+static void *observer_arg;
+static void (*_Atomic sync_hook)(void);
+
+void faults_arm(const struct fault *wanted)
+{
+    fault = *wanted;
+    passed = failed = 0;
+    is_armed = true;
+}
+
+unsigned int faults_disarm(void)
+{
+    is_armed = false;
+    return failed;
+}
+
+unsigned int faults_count(void)
+{
+    return failed;
+}
+
+void faults_observe(faults_observer *wanted, void *arg)
+{
+    observer = wanted;
+    observer_arg = arg;
+}
+
+void faults_on_sync(void (*hook)(void))
+{
+    atomic_store(&sync_hook, hook);
+}
+
+/* Whether this call is one that fails. */
+static bool is_hit(enum call call)
+{
+    if (!is_armed || fault.is_full_disk || !(fault.calls & call))
+        return false;
+    if (passed++ < fault.at || (failed > 0 && !fault.is_lasting))
+        return false;
+    failed++;
+    return true;
+}
+
+static void observe(enum call call, const uint8_t *data, size_t size, off_t offset)
+{
+    if (observer)
+        observer(observer_arg, call, data, size, offset);
+}
+
+ssize_t __wrap_pread(int fd, void *buffer, size_t size, off_t offset)
+{
+    if (is_hit(CALL_PREAD)) {
+        errno = fault.error;
+        return -1;
+    }
+    return __real_pread(fd, buffer, size, offset);
+}
+
+/* A full disk takes what lies within the file, and then nothing. */
+static ssize_t write_within(int fd, const void *buffer, size_t size, off_t offset)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && offset + (off_t)size > st.st_size) {
+        failed++;
+        if (offset >= st.st_size) {
+            errno = ENOSPC;
+            return -1;
+        }
+        size = (size_t)(st.st_size - offset);
+    }
+    return __real_pwrite(fd, buffer, size, offset);
+}
+
+ssize_t __wrap_pwrite(int fd, const void *buffer, size_t size, off_t offset)
+{
+    observe(CALL_PWRITE, buffer, size, offset);
+    if (is_armed && fault.is_full_disk)
+        return write_within(fd, buffer, size, offset);
+    if (!is_hit(CALL_PWRITE))
+        return __real_pwrite(fd, buffer, size, offset);
+    size_t part = fault.part < size ? fault.part : size - 1;
+    if (part > 0)
+        (void)!__real_pwrite(fd, buffer, part, offset); /* as when a device fails: how far it got is not told */
+    errno = fault.error;
+    return -1;
+}
+
+int __wrap_ftruncate(int fd, off_t size)
+{
+    observe(CALL_FTRUNCATE, NULL, 0, size);
+    if (is_hit(CALL_FTRUNCATE)) {
+        errno = fault.error;
+        return -1;
+    }
+    return __real_ftruncate(fd, size);
+}
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t size)
+{
+    if (is_armed && fault.is_full_disk) {
+        failed++;
+        errno = ENOSPC;
+        return -1;
+    }
+    if (is_hit(CALL_FALLOCATE)) {
+        errno = fault.error;
+        return -1;
+    }
+    return __real_fallocate(fd, mode, offset, size);
+}
+
+static void before_sync(void)
+{
+    void (*hook)(void) = atomic_load(&sync_hook);
+    if (hook)
+        hook();
+}
+
+int __wrap_fsync(int fd)
+{
+    before_sync();
+    return __real_fsync(fd);
+}
+
+int __wrap_fdatasync(int fd)
+{
+    before_sync();
+    return __real_fdatasync(fd);
+}
