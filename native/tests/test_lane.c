@@ -256,6 +256,7 @@ static void test_every_request_has_one_reply(uint64_t seed, enum ending ending)
     pthread_t threads[CLIENTS];
     struct client clients[CLIENTS];
     start(&m, seed, 1 + (int)(seed % PCV_LANE_WORKERS_MAX));
+    m.world.clients = CLIENTS;
     m.world.steps_left = 300 + (int)rng_below(&m.rng, 300);
     m.world.last_step = ending == COMPLETE ? WORLD_STOP : ending == STOPPED ? WORLD_STOP_AT_ONCE : WORLD_END_DEVICE;
     m.world.end_error = ending == ABORTED ? ECONNABORTED : ENODEV;
@@ -308,6 +309,7 @@ static void test_slow_syncs_hold_up_nobody(uint64_t seed)
     faults_on_sync(sync_at_gate);
     start(&m, seed, 2);
     m.refuses = false;
+    m.world.clients = 1;
     struct client client = {.world = &m.world, .rng.state = seed};
     CHECK(pthread_create(&thread, NULL, use_beside_syncs, &client) == 0);
     serve(&m);
@@ -330,6 +332,7 @@ static void test_idle_lane_says_so_once(uint64_t seed)
     pthread_t thread;
     start(&m, seed, 1);
     m.refuses = false;
+    m.world.clients = 1;
     struct client client = {.world = &m.world, .rng.state = seed};
     CHECK(pthread_create(&thread, NULL, stay_idle, &client) == 0);
     serve(&m);
@@ -345,6 +348,7 @@ int main(int argc, char **argv)
     uint64_t seed = 1;
     unsigned int sessions = 24;
     check_arguments(argc, argv, &seed, &sessions);
+    alarm(100 + sessions * 10); /* a reply that never comes */
     unsigned int fds = count_fds();
     test_slow_syncs_hold_up_nobody(seed);
     test_idle_lane_says_so_once(seed);

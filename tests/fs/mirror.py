@@ -228,7 +228,7 @@ def join(plain: bytes, path: bytes) -> bytes:
     below = plain
     for component in path.split(b"/")[:-1]:
         below += b"/" + component
-        if stat.S_ISLNK(os.lstat(below).st_mode):
+        if not stat.S_ISDIR(os.lstat(below).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     return plain + b"/" + path if path else plain
 

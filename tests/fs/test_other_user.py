@@ -189,10 +189,8 @@ def test_mkdir_of_a_closed_directory_whose_name_is_taken_leaves_nothing(as_nobod
     as_nobody(scenario)
 
 
-def test_closed_leftovers_are_cleared_away(as_nobody: Callable, flavour: Flavour) -> None:
-    if flavour.names != "diriv":
-        pytest.skip("no leftovers")
-
+@pytest.mark.flavours
+def test_closed_leftovers_are_cleared_away(as_nobody: Callable) -> None:
     def scenario(bench: Bench) -> None:
         leftover = bench.cipherdir / "gocryptfs.diriv.mkdir.1"
         leftover.mkdir()

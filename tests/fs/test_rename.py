@@ -116,9 +116,8 @@ def test_directory_over_an_empty_one_takes_its_place_and_keeps_its_files(bench: 
         assert not bench.tree.leftovers()
 
 
+@pytest.mark.flavours("default", "deterministic-names", "legacy")
 def test_directory_over_one_with_an_orphan_sidecar_is_over_an_empty_one(bench: Bench) -> None:
-    if bench.flavour.has_plain_names:
-        pytest.skip("no sidecars")
     kernel = bench.kernel
     kernel.mkdir(b"source")
     kernel.mkdir(b"target")

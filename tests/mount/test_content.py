@@ -181,8 +181,9 @@ def test_fallocate_reserves_and_grows(path: Path) -> None:
         try:
             fallocate(fd, FALLOC_KEEP_SIZE, 0, 100_000)
         except OSError as exc:
-            assert exc.errno == errno.EOPNOTSUPP
-            pytest.skip("no fallocate here")
+            assert exc.errno == errno.EOPNOTSUPP  # pyfuse3 alone has no such request
+            assert os.fstat(fd).st_size == 4
+            return
         assert os.fstat(fd).st_size == 4
         fallocate(fd, 0, 0, 50_001)
         assert os.fstat(fd).st_size == 50_001

@@ -57,9 +57,8 @@ def test_mknod_makes_a_regular_file(place: Place) -> None:
     assert path.read_bytes() == b"data"
 
 
+@pytest.mark.fuse_only
 def test_device_node_cannot_be_opened_without_dev(place: Place) -> None:
-    if os.geteuid() != 0 or not place.driver.is_fuse:
-        pytest.skip("a statement about the nodev default of FUSE mounts")
     os.mknod(place.path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     assert errno_of(lambda: os.open(place.path / "null", os.O_RDONLY)) == errno.EACCES
 

@@ -95,7 +95,8 @@ def test_encrypt_path_name_too_long_is_enametoolong(volume: Volume) -> None:
 
 def test_decrypt_path_of_what_is_no_name_fails(volume: Volume) -> None:
     if volume.names.is_plaintext:
-        pytest.skip("everything is a name")
+        assert decrypt_path(volume, b"not encrypted") == b"not encrypted"  # everything is a name
+        return
     for name in (b"gocryptfs.conf", b"not encrypted", b"gocryptfs.longname.x.name", b"A" * 23):
         with pytest.raises(NameDecodeError):
             decrypt_path(volume, name)
@@ -105,7 +106,8 @@ def test_decrypt_path_of_what_is_no_name_fails(volume: Volume) -> None:
 
 def test_decrypt_path_with_a_damaged_sidecar_fails(volume: Volume) -> None:
     if volume.names.is_plaintext:
-        pytest.skip("no sidecars")
+        assert not list(Path(os.fsdecode(volume.path)).rglob("*.name"))
+        return
     encrypted = encrypt_path(volume, TREE[1])
     sidecar = Path(os.fsdecode(below(volume, encrypted) + b".name"))
     sidecar.chmod(0o644)
@@ -120,7 +122,8 @@ def test_decrypt_path_with_a_damaged_sidecar_fails(volume: Volume) -> None:
 
 def test_paths_through_a_directory_without_a_good_iv_fail(volume: Volume) -> None:
     if not volume.names.has_diriv:
-        pytest.skip("no IVs")
+        assert not list(Path(os.fsdecode(volume.path)).rglob("gocryptfs.diriv"))
+        return
     encrypted = encrypt_path(volume, FILE)
     diriv = Path(os.fsdecode(below(volume, encrypt_path(volume, b"d")) + b"/gocryptfs.diriv"))
     diriv.chmod(0o644)

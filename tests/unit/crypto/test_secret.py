@@ -111,8 +111,6 @@ def test_memory_is_left_out_of_core_dumps() -> None:
 def test_memory_is_locked_if_the_limit_allows() -> None:
     if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] in range(1 << 20):
         pytest.skip("RLIMIT_MEMLOCK is too small")
-    if "libasan" in Path("/proc/self/maps").read_text():
-        pytest.skip("the address sanitizer makes mlock do nothing")
     assert "lo" in vm_flags(Secret(32).view())
 
 
