@@ -5,12 +5,12 @@
 #include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,13 +26,23 @@
 #define LARGE_IO (64 << 10)   /* reads and writes from here on are worth handing to a worker */
 #define SLOW_SYNC_US 200      /* a disk that syncs faster than this is not worth waking a worker for */
 #define CORRUPT_RING 64
+#define FORGETS_MAX 3840 /* in a message to libfuse: it fits any socket and every buffer */
 
 struct job {
     struct job *next;
-    pcv_file *file; /* counted; NULL until known */
+    pcv_file *file; /* counted; NULL until known. Set by the main thread */
     int dir_fd;     /* to sync, owned; or -1 */
     size_t size;
     uint8_t *message; /* MESSAGE_ROOM, starts with fuse_in_header */
+};
+
+/* A sync for a worker to do. Without a message: any number of them may wait for a slow disk. */
+struct sync {
+    struct sync *next;
+    uint64_t unique;
+    pcv_file *file; /* counted, or NULL: a directory */
+    int dir_fd;     /* owned, or -1 */
+    bool is_data_only;
 };
 
 struct worker {
@@ -65,17 +75,21 @@ struct pcv_lane {
     uint64_t init_offered; /* what the kernel can do */
     unsigned int spin_score; /* 0 .. 8: how often polling paid lately */
     unsigned int spin_turn;
-    struct pcv_lane_statistics stats;
+
+    /* counted by the main thread, read by any */
+    _Atomic uint64_t served, forwarded, need_file, stolen, spin_hits, spin_misses;
 
     atomic_bool is_stopping;
     atomic_uint sync_us; /* how long a sync took lately */
 
     pthread_mutex_t lock; /* guards what follows; no lock is taken under it */
     pthread_cond_t queued;
-    struct job *syncs, **syncs_end; /* for workers alone: they may take long */
+    pthread_cond_t returned; /* a job is spare again; for the main thread */
+    struct sync *syncs, **syncs_end; /* for workers alone: they may take long */
     struct job *queue, **queue_end; /* large reads and writes, which the main thread takes back if it has time */
     atomic_uint queue_size; /* changed under the lock, read without */
     struct job *spare;
+    unsigned int spare_count;
     unsigned int idle_workers;
     struct corrupt corrupt[CORRUPT_RING];
     atomic_uint corrupt_count; /* changed under the lock, read without */
@@ -93,44 +107,45 @@ static uint64_t now_us(void)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+static void count(_Atomic uint64_t *what)
+{
+    atomic_fetch_add_explicit(what, 1, memory_order_relaxed);
+}
+
 /* --- jobs ------------------------------------------------------------------------------------------------------- */
 
 static struct job *take_spare(pcv_lane *lane)
 {
     pthread_mutex_lock(&lane->lock);
     struct job *job = lane->spare;
-    if (job)
+    if (job) {
         lane->spare = job->next;
+        lane->spare_count--;
+    }
     pthread_mutex_unlock(&lane->lock);
     return job;
 }
 
 static void give_back(pcv_lane *lane, struct job *job)
 {
-    pcv_file_unref(job->file);
-    job->file = NULL;
-    if (job->dir_fd >= 0)
-        close(job->dir_fd);
-    job->dir_fd = -1;
+    pcv_file *file = job->file;
+    int dir_fd = job->dir_fd;
     pthread_mutex_lock(&lane->lock);
+    job->file = NULL;
+    job->dir_fd = -1;
     job->next = lane->spare;
     lane->spare = job;
+    lane->spare_count++;
+    pthread_cond_signal(&lane->returned);
     pthread_mutex_unlock(&lane->lock);
+    pcv_file_unref(file);
+    if (dir_fd >= 0)
+        close(dir_fd);
 }
 
 static bool has_queued(pcv_lane *lane)
 {
     return atomic_load_explicit(&lane->queue_size, memory_order_relaxed) > 0;
-}
-
-static void enqueue_sync(pcv_lane *lane, struct job *job)
-{
-    pthread_mutex_lock(&lane->lock);
-    job->next = NULL;
-    *lane->syncs_end = job;
-    lane->syncs_end = &job->next;
-    pthread_cond_signal(&lane->queued);
-    pthread_mutex_unlock(&lane->lock);
 }
 
 /* A worker is woken only if there is more than the main thread can take back: if nothing else comes at once, it does. */
@@ -169,15 +184,15 @@ static struct job *dequeue_locked(pcv_lane *lane)
     return job;
 }
 
-static struct job *dequeue_sync_locked(pcv_lane *lane)
+static struct sync *dequeue_sync_locked(pcv_lane *lane)
 {
-    struct job *job = lane->syncs;
-    if (job) {
-        lane->syncs = job->next;
+    struct sync *sync = lane->syncs;
+    if (sync) {
+        lane->syncs = sync->next;
         if (!lane->syncs)
             lane->syncs_end = &lane->syncs;
     }
-    return job;
+    return sync;
 }
 
 static struct job *dequeue(pcv_lane *lane)
@@ -203,28 +218,82 @@ static void wake_main(pcv_lane *lane)
 static void run(pcv_lane *lane, struct pcv_server *server, struct job *job)
 {
     const struct fuse_in_header *in = header_of(job);
-    bool is_sync = in->opcode == FUSE_FSYNC || in->opcode == FUSE_FSYNCDIR;
-    uint64_t node = in->nodeid, start = is_sync ? now_us() : 0;
-    if (job->dir_fd >= 0) {
-        pcv_reply_error(lane->dev, in->unique, fsync(job->dir_fd) == 0 ? 0 : errno);
-    } else if (pcv_serve(server, in, job->size, job->file)) {
+    if (pcv_serve(server, in, job->file)) {
         pthread_mutex_lock(&lane->lock);
-        unsigned int count = atomic_load(&lane->corrupt_count);
-        if (count < CORRUPT_RING) {
-            lane->corrupt[count] = (struct corrupt){node, server->bad_block};
-            atomic_store(&lane->corrupt_count, count + 1);
+        unsigned int found = atomic_load(&lane->corrupt_count);
+        if (found < CORRUPT_RING) {
+            lane->corrupt[found] = (struct corrupt){in->nodeid, server->bad_block};
+            atomic_store(&lane->corrupt_count, found + 1);
         }
         pthread_mutex_unlock(&lane->lock);
         wake_main(lane);
     }
-    if (is_sync) {
-        uint64_t took = now_us() - start;
-        unsigned int before = atomic_load_explicit(&lane->sync_us, memory_order_relaxed);
-        unsigned int latest = took > 1000000 ? 1000000 : (unsigned int)took;
-        atomic_store_explicit(&lane->sync_us, (3 * before + latest) / 4, memory_order_relaxed);
-    }
     give_back(lane, job);
 }
+
+/* Every buffer is with a worker, or a file is in use by one: help them, or wait until one is done. */
+static void help_locked(pcv_lane *lane)
+{
+    struct job *queued = dequeue_locked(lane);
+    if (!queued) {
+        pthread_cond_wait(&lane->returned, &lane->lock);
+        return;
+    }
+    pthread_mutex_unlock(&lane->lock);
+    run(lane, &lane->server, queued);
+    pthread_mutex_lock(&lane->lock);
+}
+
+/* --- syncs ------------------------------------------------------------------------------------------------------ */
+
+static void let_go(const struct sync *sync)
+{
+    pcv_file_unref(sync->file);
+    if (sync->dir_fd >= 0)
+        close(sync->dir_fd);
+}
+
+static void do_sync(pcv_lane *lane, const struct sync *sync)
+{
+    uint64_t start = now_us();
+    int rc = 0;
+    if (sync->file)
+        rc = pcv_file_sync(sync->file, sync->is_data_only);
+    else if (fsync(sync->dir_fd) != 0)
+        rc = -errno;
+    pcv_reply_error(lane->dev, sync->unique, -rc);
+    uint64_t took = now_us() - start;
+    unsigned int before = atomic_load_explicit(&lane->sync_us, memory_order_relaxed);
+    unsigned int latest = took > 1000000 ? 1000000 : (unsigned int)took;
+    atomic_store_explicit(&lane->sync_us, (3 * before + latest) / 4, memory_order_relaxed);
+    let_go(sync);
+}
+
+/* A disk that syncs fast is not worth waking a worker for; any other must not hold up the rest. */
+static void run_sync(pcv_lane *lane, struct job *job)
+{
+    const struct fuse_in_header *in = header_of(job);
+    const struct fuse_fsync_in *body = (const struct fuse_fsync_in *)(const void *)(in + 1);
+    struct sync sync = {.unique = in->unique, .file = job->file, .dir_fd = job->dir_fd};
+    sync.is_data_only = job->file && (body->fsync_flags & FUSE_FSYNC_FDATASYNC);
+    job->file = NULL;
+    job->dir_fd = -1;
+    give_back(lane, job);
+    bool is_slow = atomic_load_explicit(&lane->sync_us, memory_order_relaxed) > SLOW_SYNC_US;
+    struct sync *queued = is_slow ? malloc(sizeof *queued) : NULL;
+    if (!queued) {
+        do_sync(lane, &sync);
+        return;
+    }
+    *queued = sync;
+    pthread_mutex_lock(&lane->lock);
+    *lane->syncs_end = queued;
+    lane->syncs_end = &queued->next;
+    pthread_cond_signal(&lane->queued);
+    pthread_mutex_unlock(&lane->lock);
+}
+
+/* --- workers ---------------------------------------------------------------------------------------------------- */
 
 static void *work(void *arg)
 {
@@ -232,17 +301,20 @@ static void *work(void *arg)
     pcv_lane *lane = self->lane;
     pthread_mutex_lock(&lane->lock);
     while (!lane->is_ending) {
-        struct job *job = dequeue_sync_locked(lane);
-        if (!job)
-            job = dequeue_locked(lane);
-        if (!job) {
+        struct sync *sync = dequeue_sync_locked(lane);
+        struct job *job = sync ? NULL : dequeue_locked(lane);
+        if (!sync && !job) {
             lane->idle_workers++;
             pthread_cond_wait(&lane->queued, &lane->lock);
             lane->idle_workers--;
             continue;
         }
         pthread_mutex_unlock(&lane->lock);
-        run(lane, &self->server, job);
+        if (sync)
+            do_sync(lane, sync);
+        else
+            run(lane, &self->server, job);
+        free(sync);
         pthread_mutex_lock(&lane->lock);
     }
     pthread_mutex_unlock(&lane->lock);
@@ -305,6 +377,7 @@ int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *py
     lane->sync_us = SLOW_SYNC_US + 1; /* until proven otherwise */
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->queued, NULL);
+    pthread_cond_init(&lane->returned, NULL);
     int rc = pcv_nodes_init(&lane->nodes);
     for (int i = 0; i < JOBS; i++)
         lane->jobs[i].dir_fd = -1;
@@ -347,6 +420,8 @@ void pcv_lane_free(pcv_lane *lane)
         pthread_join(lane->workers[i].thread, NULL);
         pcv_server_destroy(&lane->workers[i].server);
     }
+    for (struct sync *sync; (sync = dequeue_sync_locked(lane)) != NULL; free(sync))
+        let_go(sync);
     for (int i = 0; i < JOBS; i++) {
         pcv_file_unref(lane->jobs[i].file);
         if (lane->jobs[i].dir_fd >= 0)
@@ -362,6 +437,7 @@ void pcv_lane_free(pcv_lane *lane)
     if (lane->wake >= 0)
         close(lane->wake);
     free(lane->reply);
+    pthread_cond_destroy(&lane->returned);
     pthread_cond_destroy(&lane->queued);
     pthread_mutex_destroy(&lane->lock);
     free(lane);
@@ -429,6 +505,11 @@ static int pass_replies(pcv_lane *lane)
 
 /* --- requests --------------------------------------------------------------------------------------------------- */
 
+static bool has_reply(const struct fuse_in_header *in)
+{
+    return in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET && in->opcode != FUSE_INTERRUPT;
+}
+
 /* Hand a message to libfuse, adapted. */
 static int forward(pcv_lane *lane, struct job *job)
 {
@@ -454,18 +535,45 @@ static int forward(pcv_lane *lane, struct job *job)
     default:
         break;
     }
-    for (;;) {
-        if (send(lane->sock, job->message, job->size, MSG_NOSIGNAL) >= 0)
-            break;
-        if (errno != EINTR) {
-            int error = errno;
-            pcv_reply_error(lane->dev, in->unique, EIO);
-            give_back(lane, job);
-            return -error;
-        }
+    ssize_t sent;
+    do {
+        sent = send(lane->sock, job->message, job->size, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent >= 0) {
+        give_back(lane, job);
+        count(&lane->forwarded);
+        return PCV_LANE_REQUEST;
     }
+    int error = errno;
+    if (has_reply(in))
+        pcv_reply_error(lane->dev, in->unique, EIO);
     give_back(lane, job);
-    lane->stats.forwarded++;
+    return error == EPIPE || error == ECONNRESET ? -error : 0; /* else it is about this message, or passes */
+}
+
+/* The kernel puts as many forgets into one message as our buffer takes, which is more than libfuse's or a socket does.
+ * Hand over the last of them; the rest stay parked. */
+static int forward_forgets(pcv_lane *lane, struct job *job)
+{
+    struct fuse_in_header *in = (struct fuse_in_header *)(void *)job->message;
+    struct fuse_batch_forget_in *batch = (struct fuse_batch_forget_in *)(void *)(in + 1);
+    const size_t head_size = sizeof *in + sizeof *batch, rest_size = FORGETS_MAX * sizeof(struct fuse_forget_one);
+    if (job->size < head_size || batch->count <= FORGETS_MAX ||
+        batch->count != (job->size - head_size) / sizeof(struct fuse_forget_one))
+        return forward(lane, job);
+    batch->count -= FORGETS_MAX;
+    job->size -= rest_size;
+    in->len = (uint32_t)job->size;
+    struct {
+        struct fuse_in_header in;
+        struct fuse_batch_forget_in batch;
+    } head = {*in, {.count = FORGETS_MAX}};
+    head.in.len = (uint32_t)(head_size + rest_size);
+    struct iovec parts[2] = {{&head, head_size}, {job->message + job->size, rest_size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    while (sendmsg(lane->sock, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+    lane->parked = job;
     return PCV_LANE_REQUEST;
 }
 
@@ -537,31 +645,24 @@ static int park(pcv_lane *lane, struct job *job, int event, uint64_t value)
     return event;
 }
 
-/* A disk that syncs fast is not worth waking a worker for; any other must not hold up the rest. */
-static void run_sync(pcv_lane *lane, struct job *job)
-{
-    if (atomic_load_explicit(&lane->sync_us, memory_order_relaxed) > SLOW_SYNC_US)
-        enqueue_sync(lane, job);
-    else
-        run(lane, &lane->server, job);
-}
-
 /* Serve, queue, forward or park a message. 0 to go on, else an event or -errno. */
 static int dispatch(pcv_lane *lane, struct job *job)
 {
     const struct fuse_in_header *in = header_of(job);
     if (answer(lane, in, job->size)) {
-        lane->stats.served++;
+        count(&lane->served);
         give_back(lane, job);
         return 0;
     }
     if (in->opcode == FUSE_FSYNCDIR) {
         if (job->dir_fd < 0)
             return park(lane, job, PCV_LANE_NEED_DIR, 0);
-        lane->stats.served++;
+        count(&lane->served);
         run_sync(lane, job);
         return 0;
     }
+    if (in->opcode == FUSE_BATCH_FORGET)
+        return forward_forgets(lane, job);
     if (!pcv_is_served(in, job->size, lane->options.serves_attrs))
         return forward(lane, job);
     bool needs_writable = pcv_needs_writable(in);
@@ -571,10 +672,10 @@ static int dispatch(pcv_lane *lane, struct job *job)
         job->file = NULL;
         if (in->opcode == FUSE_GETATTR || (in->opcode == FUSE_SETATTR && !needs_writable))
             return forward(lane, job);
-        lane->stats.need_file++;
+        count(&lane->need_file);
         return park(lane, job, PCV_LANE_NEED_FILE, needs_writable);
     }
-    lane->stats.served++;
+    count(&lane->served);
     if (in->opcode == FUSE_FSYNC)
         run_sync(lane, job);
     else if ((in->opcode == FUSE_READ || in->opcode == FUSE_WRITE) &&
@@ -612,7 +713,7 @@ static ssize_t spin(pcv_lane *lane, struct job *job)
     do {
         ssize_t size = receive(lane, job);
         if (size != 0) {
-            lane->stats.spin_hits++;
+            count(&lane->spin_hits);
             if (lane->spin_score < 8)
                 lane->spin_score++;
             return size;
@@ -620,10 +721,19 @@ static ssize_t spin(pcv_lane *lane, struct job *job)
         if (has_queued(lane))
             return 0;
     } while (now_us() < end);
-    lane->stats.spin_misses++;
+    count(&lane->spin_misses);
     if (lane->spin_score > 0)
         lane->spin_score--;
     return 0;
+}
+
+/* Besides the one buffer that the main thread is about to read into. */
+static bool has_work_under_way(pcv_lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    bool is_busy = lane->spare_count < JOBS - 1;
+    pthread_mutex_unlock(&lane->lock);
+    return is_busy;
 }
 
 static int sleep_until_something(pcv_lane *lane)
@@ -633,7 +743,7 @@ static int sleep_until_something(pcv_lane *lane)
     int ready = poll(fds, 2, may_idle ? PCV_LANE_IDLE_MS : -1);
     if (ready < 0 && errno != EINTR)
         return -errno;
-    lane->is_idle = ready == 0;
+    lane->is_idle = ready == 0 && !has_work_under_way(lane);
     if (fds[1].revents) {
         uint64_t count;
         (void)!read(lane->wake, &count, sizeof count);
@@ -666,7 +776,7 @@ static ssize_t next_message(pcv_lane *lane, struct job *job)
     /* Nothing at once: what was queued for a worker that was not woken is ours to do. */
     struct job *queued = dequeue(lane);
     if (queued) {
-        lane->stats.stolen++;
+        count(&lane->stolen);
         run(lane, &lane->server, queued);
         return 0;
     }
@@ -698,12 +808,11 @@ int pcv_lane_wait(pcv_lane *lane)
             return PCV_LANE_IDLE;
         }
         job = take_spare(lane);
-        if (!job) { /* every buffer is with a worker: help them */
-            struct job *queued = dequeue(lane);
-            if (queued)
-                run(lane, &lane->server, queued);
-            else
-                sched_yield();
+        if (!job) {
+            pthread_mutex_lock(&lane->lock);
+            if (!lane->spare)
+                help_locked(lane);
+            pthread_mutex_unlock(&lane->lock);
             continue;
         }
         ssize_t size = next_message(lane, job);
@@ -734,9 +843,26 @@ int pcv_lane_give_file(pcv_lane *lane, uint64_t node, pcv_file *file)
     return pcv_nodes_put(&lane->nodes, node, file);
 }
 
+static bool is_used_locked(const pcv_lane *lane, const pcv_file *file)
+{
+    for (int i = 0; i < JOBS; i++) {
+        if (lane->jobs[i].file == file)
+            return true;
+    }
+    return false;
+}
+
 void pcv_lane_drop_file(pcv_lane *lane, uint64_t node)
 {
+    pcv_file *file = pcv_nodes_get(&lane->nodes, node);
+    if (!file)
+        return;
     pcv_nodes_remove(&lane->nodes, node);
+    pthread_mutex_lock(&lane->lock);
+    while (is_used_locked(lane, file))
+        help_locked(lane);
+    pthread_mutex_unlock(&lane->lock);
+    pcv_file_unref(file);
 }
 
 int pcv_lane_set_names(pcv_lane *lane, const struct pcv_name_format *format)
@@ -776,5 +902,12 @@ void pcv_lane_refuse(pcv_lane *lane, int error)
 
 void pcv_lane_get_statistics(const pcv_lane *lane, struct pcv_lane_statistics *out)
 {
-    *out = lane->stats;
+    *out = (struct pcv_lane_statistics){
+        .served = lane->served,
+        .forwarded = lane->forwarded,
+        .need_file = lane->need_file,
+        .stolen = lane->stolen,
+        .spin_hits = lane->spin_hits,
+        .spin_misses = lane->spin_misses,
+    };
 }

@@ -82,12 +82,14 @@ void pcv_lane_give_dir(pcv_lane *lane, int fd);
 /* main: the parked request fails with that errno (positive). */
 void pcv_lane_refuse(pcv_lane *lane, int error);
 
-/* main: forget a file; requests that run finish with it. Nothing happens if it is not known. */
+/* main: forget a file. Waits for the reads and writes under way, since whoever opens it anew must find it as they leave
+ * it; a sync goes on. Nothing happens if the file is not known. */
 void pcv_lane_drop_file(pcv_lane *lane, uint64_t node);
 
 /* Any thread: make pcv_lane_wait return PCV_LANE_ENDED. */
 void pcv_lane_stop(pcv_lane *lane);
 
+/* Any thread. */
 void pcv_lane_get_statistics(const pcv_lane *lane, struct pcv_lane_statistics *out);
 
 #endif

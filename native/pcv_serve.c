@@ -221,9 +221,8 @@ static void serve_setattr(struct pcv_server *server, const struct fuse_in_header
         reply_attr(server, in, file, rc);
 }
 
-bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, size_t size, pcv_file *file)
+bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, pcv_file *file)
 {
-    (void)size; /* checked by pcv_is_served */
     int rc = 0;
     switch (in->opcode) {
     case FUSE_READ:
@@ -231,11 +230,6 @@ bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, size_
         break;
     case FUSE_WRITE:
         serve_write(server, in, file, &rc);
-        break;
-    case FUSE_FSYNC:
-        rc = pcv_file_sync(file, ((const struct fuse_fsync_in *)body(in))->fsync_flags & FUSE_FSYNC_FDATASYNC);
-        if (rc == 0)
-            pcv_reply_error(server->dev_fd, in->unique, 0);
         break;
     case FUSE_FALLOCATE:
         serve_fallocate(server, in, file, &rc);

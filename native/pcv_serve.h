@@ -24,14 +24,14 @@ struct pcv_server {
 PCV_MUST_USE int pcv_server_init(struct pcv_server *server, int dev_fd, uint64_t attr_timeout_s);
 void pcv_server_destroy(struct pcv_server *server);
 
-/* Whether a message is one for pcv_serve, given the file. */
+/* Whether a message is one that needs no more than the file: for pcv_serve or, FSYNC, pcv_file_sync. */
 bool pcv_is_served(const struct fuse_in_header *in, size_t size, bool serves_attrs);
 
 /* Whether the file must be writable for it. */
 bool pcv_needs_writable(const struct fuse_in_header *in);
 
 /* Answer a message that pcv_is_served. True if a block of the file did not decrypt: server->bad_block. */
-bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, size_t size, pcv_file *file);
+bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, pcv_file *file);
 
 /* Answer with an errno (positive; 0 is success without data). */
 void pcv_reply_error(int dev_fd, uint64_t unique, int error);

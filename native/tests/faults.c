@@ -21,6 +21,7 @@ static unsigned int passed, failed;
 static faults_observer *observer;
 static void *observer_arg;
 static void (*_Atomic sync_hook)(void);
+static void (*_Atomic write_hook)(void);
 
 void faults_arm(const struct fault *wanted)
 {
@@ -49,6 +50,17 @@ void faults_observe(faults_observer *wanted, void *arg)
 void faults_on_sync(void (*hook)(void))
 {
     atomic_store(&sync_hook, hook);
+}
+
+void faults_on_write(void (*hook)(void))
+{
+    atomic_store(&write_hook, hook);
+}
+
+static void call_hook(void (*hook)(void))
+{
+    if (hook)
+        hook();
 }
 
 /* Whether this call is one that fails. */
@@ -95,6 +107,7 @@ static ssize_t write_within(int fd, const void *buffer, size_t size, off_t offse
 ssize_t __wrap_pwrite(int fd, const void *buffer, size_t size, off_t offset)
 {
     observe(CALL_PWRITE, buffer, size, offset);
+    call_hook(atomic_load(&write_hook));
     if (is_armed && fault.is_full_disk)
         return write_within(fd, buffer, size, offset);
     if (!is_hit(CALL_PWRITE))
@@ -130,21 +143,14 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t size)
     return __real_fallocate(fd, mode, offset, size);
 }
 
-static void before_sync(void)
-{
-    void (*hook)(void) = atomic_load(&sync_hook);
-    if (hook)
-        hook();
-}
-
 int __wrap_fsync(int fd)
 {
-    before_sync();
+    call_hook(atomic_load(&sync_hook));
     return __real_fsync(fd);
 }
 
 int __wrap_fdatasync(int fd)
 {
-    before_sync();
+    call_hook(atomic_load(&sync_hook));
     return __real_fdatasync(fd);
 }

@@ -34,8 +34,9 @@ unsigned int faults_disarm(void); /* how many calls failed */
 unsigned int faults_count(void);  /* ... so far */
 void faults_observe(faults_observer *observer, void *arg);
 
-/* Called by fsync and fdatasync before they do it; any thread. */
+/* Called before a write or a sync is done, by any thread; for delays. NULL: nothing is. */
 void faults_on_sync(void (*hook)(void));
+void faults_on_write(void (*hook)(void));
 
 ssize_t __real_pread(int fd, void *buffer, size_t size, off_t offset);
 ssize_t __real_pwrite(int fd, const void *buffer, size_t size, off_t offset);

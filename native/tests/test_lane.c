@@ -21,7 +21,7 @@
 
 #define AREA_SIZE ((size_t)PCV_INTENT_SLOTS * PCV_INTENT_SLOT_SIZE)
 #define CLIENTS 6
-#define DROP_PERCENT 4
+#define DROP_PERCENT 20
 #define REFUSE_PERCENT 5
 
 static const int KINDS[] = {PCV_AES_GCM, PCV_XCHACHA20_POLY1305, PCV_AES_SIV};
@@ -238,13 +238,13 @@ static void finish(struct mount *m)
 
 /* --- tests ------------------------------------------------------------------------------------------------------ */
 
-static atomic_uint syncs;
+static atomic_uint slow_calls;
 
-static void sync_slowly(void)
+static void be_slow(void)
 {
-    unsigned int number = atomic_fetch_add(&syncs, 1);
+    unsigned int number = atomic_fetch_add(&slow_calls, 1);
     if (number % 4 == 0)
-        usleep(300 + number % 7 * 200);
+        usleep(100 + number % 7 * 200);
 }
 
 /* Ends of a session: all clients have done their work; somebody stops it; the kernel lets go. */
@@ -260,7 +260,8 @@ static void test_every_request_has_one_reply(uint64_t seed, enum ending ending)
     m.world.steps_left = 300 + (int)rng_below(&m.rng, 300);
     m.world.last_step = ending == COMPLETE ? WORLD_STOP : ending == STOPPED ? WORLD_STOP_AT_ONCE : WORLD_END_DEVICE;
     m.world.end_error = ending == ABORTED ? ECONNABORTED : ENODEV;
-    faults_on_sync(sync_slowly);
+    faults_on_sync(be_slow);
+    faults_on_write(be_slow);
     for (size_t i = 0; i < CLIENTS; i++) {
         clients[i] = (struct client){.world = &m.world, .rng.state = seed * 100 + i};
         CHECK(pthread_create(&threads[i], NULL, client_run, &clients[i]) == 0);
@@ -272,6 +273,7 @@ static void test_every_request_has_one_reply(uint64_t seed, enum ending ending)
     m.world.is_complete = ending == COMPLETE;
     finish(&m);
     faults_on_sync(NULL);
+    faults_on_write(NULL);
 }
 
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;

@@ -54,6 +54,8 @@ def _fill_kinds(root: Path) -> None:
     os.link(kinds / "one", kinds / "two")
     os.link(kinds / "one", root / ("three" + "l" * 200))
     for mode in MODES:
+        if os.geteuid() != 0 and mode & 0o500 != 0o500:
+            continue  # could not be compared by its owner
         (kinds / f"mode-{mode:o}").write_bytes(b"mode")
         (kinds / f"mode-{mode:o}").chmod(mode)
         (kinds / f"dir-{mode:o}").mkdir()

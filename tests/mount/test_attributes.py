@@ -13,6 +13,7 @@ import pytest
 from tests.support.accounts import errno_of
 from tests.support.kernel import wait_until
 from tests.support.places import Place
+from tests.support.requirements import require_root
 
 NS_OLD = 1_234_567_890_123_456_789
 NS_NEW = 1_700_000_000_987_654_321
@@ -76,6 +77,7 @@ def test_create_obeys_the_umask(place: Place) -> None:
 
 
 def test_chown_changes_only_what_is_given(place: Place) -> None:
+    require_root("giving files away needs root")
     path = make_file(place)
     os.chown(path, 1234, 5678)
     os.chown(path, -1, 4321)
@@ -84,6 +86,7 @@ def test_chown_changes_only_what_is_given(place: Place) -> None:
 
 
 def test_chown_of_a_symlink_leaves_the_target_alone(place: Place) -> None:
+    require_root("giving files away needs root")
     path = make_file(place)
     link = place.path / "link"
     link.symlink_to("file")
@@ -93,6 +96,7 @@ def test_chown_of_a_symlink_leaves_the_target_alone(place: Place) -> None:
 
 
 def test_chown_of_a_directory_and_its_content_stays_usable(place: Place) -> None:
+    require_root("giving files away needs root")
     directory = place.path / "dir"
     directory.mkdir()
     os.chown(directory, 1000, 1000)

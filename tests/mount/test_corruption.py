@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.accounts import errno_of
 from tests.support.mounts import LiveMount
+from tests.support.tree import paths_below
 
 pytestmark = pytest.mark.fuse_only
 content_flavours = pytest.mark.flavours("default", "xchacha")
@@ -23,7 +24,7 @@ BLOCKS = 11
 
 
 def stored_paths(live: LiveMount) -> set[Path]:
-    return set(live.volume.cipherdir.rglob("*"))
+    return set(paths_below(live.volume.cipherdir))
 
 
 def create(live: LiveMount, name: str, data: bytes = CONTENT) -> Path:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.accounts import errno_of
 from tests.support.places import Place
+from tests.support.requirements import require_root
 
 
 def test_fifo_passes_data_between_two_opens(place: Place) -> None:
@@ -41,8 +42,7 @@ def test_socket_accepts_connections(place: Place) -> None:
 
 @pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK])
 def test_device_node_keeps_its_numbers(place: Place, kind: int) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root makes devices")
+    require_root("only root makes devices")
     path = place.path / "device"
     os.mknod(path, kind | 0o600, os.makedev(1, 3))
     info = os.lstat(path)
@@ -59,6 +59,7 @@ def test_mknod_makes_a_regular_file(place: Place) -> None:
 
 @pytest.mark.fuse_only
 def test_device_node_cannot_be_opened_without_dev(place: Place) -> None:
+    require_root("only root makes devices")
     os.mknod(place.path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     assert errno_of(lambda: os.open(place.path / "null", os.O_RDONLY)) == errno.EACCES
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support.accounts import errno_of
 from tests.support.places import Place
 from tests.support.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, renameat2
+from tests.support.tree import paths_below
 
 SHORT, LONG, LONGER = "short", "l" * 200, "m" * 255
 NAME_PAIRS = [(SHORT, "other"), (SHORT, LONG), (LONG, SHORT), (LONG, LONGER)]
@@ -18,7 +19,7 @@ NAME_PAIRS = [(SHORT, "other"), (SHORT, LONG), (LONG, SHORT), (LONG, LONGER)]
 
 def cipher_names(place: Place) -> set[str]:
     """Every name below the encrypted directory that belongs to a long name."""
-    return {p.name for p in place.mount.volume.cipherdir.rglob("gocryptfs.longname.*")}
+    return {p.name for p in paths_below(place.mount.volume.cipherdir) if p.name.startswith("gocryptfs.longname.")}
 
 
 def check_no_orphans(place: Place) -> None:

@@ -7,6 +7,7 @@ A wedged FUSE mount wedges whoever looks at it; everything here works from ``/pr
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import subprocess
@@ -126,11 +127,17 @@ def lazy_unmount(path: Path) -> None:
 
 
 def kernel_unmount(path: Path) -> None:
-    """umount(2), not lazy.
+    """Unmount, not lazily: umount(2) for root, its setuid helper for others.
 
     Raises: OSError(EBUSY) while something is in use.
     """
     if _libc.umount2(os.fsencode(path), 0) == 0:
         return
     err = ctypes.get_errno()
+    if err == errno.EPERM:
+        command = ["fusermount3", "-u", str(path)]
+        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        if result.returncode == 0:
+            return
+        err = errno.EBUSY if "busy" in result.stderr else errno.EPERM
     raise OSError(err, os.strerror(err), str(path))

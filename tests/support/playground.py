@@ -95,6 +95,8 @@ def remove_tree(path: Path) -> None:
     if mounted := mounted_below(path):
         raise RuntimeError(f"refusing to remove {path}: {mounted} is mounted")
     if os.geteuid() != 0:
-        for directory, _, _ in os.walk(path):
-            Path(directory).chmod(stat.S_IRWXU)
+        for directory, subdirectories, _ in os.walk(path):
+            for name in subdirectories:  # from the top: os.walk goes into them next
+                if not os.path.islink(os.path.join(directory, name)):
+                    os.chmod(os.path.join(directory, name), stat.S_IRWXU)
     shutil.rmtree(path)

@@ -35,9 +35,14 @@ def open_files(pid: int) -> dict[int, str]:
 def fuse_server(session: int) -> int:
     """Return the process of the session that holds the FUSE device: the one that serves the mount.
 
+    A server that made itself undumpable hides its descriptors from everyone but root; then it is the one that hides.
+
     Raises: LookupError if there is none.
     """
-    servers = [pid for pid in session_members(session) if FUSE_DEVICE in open_files(pid).values()]
+    members = session_members(session)
+    servers = [pid for pid in members if FUSE_DEVICE in open_files(pid).values()]
+    if not servers and os.geteuid() != 0:
+        servers = [pid for pid in members if not os.access(f"/proc/{pid}/fd", os.R_OK)]
     if not servers:
         raise LookupError(f"no process of session {session} has {FUSE_DEVICE} open")
     return max(servers)  # a launcher may hold it, too; the server is its child

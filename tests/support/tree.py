@@ -46,6 +46,14 @@ def file_digest(path: bytes | str | Path) -> str:
     return digest.hexdigest()
 
 
+def paths_below(root: Path) -> list[Path]:
+    """Return every path inside a directory; follows no symlinks, whatever their targets look like."""
+    found = []
+    for directory, subdirectories, files in os.walk(root):
+        found += [Path(directory, name) for name in subdirectories + files]
+    return found
+
+
 def _xattrs(path: bytes) -> tuple[tuple[str, bytes], ...]:
     try:
         names = os.listxattr(path, follow_symlinks=False)
