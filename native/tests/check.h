@@ -8,10 +8,10 @@
 
 #include "pcv_aead.h"
 
-#define CHECK(condition)                                     \
-    do {                                                     \
-        if (!(condition))                                    \
-            check_failed(__FILE__, __LINE__, #condition);    \
+#define CHECK(condition)                                  \
+    do {                                                  \
+        if (!(condition))                                 \
+            check_failed(__FILE__, __LINE__, #condition); \
     } while (0)
 
 /* Says where, and with which seed, and ends the program. */

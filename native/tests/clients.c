@@ -4,6 +4,7 @@
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BS PCV_BLOCK_SIZE
@@ -107,8 +108,9 @@ static void resize(struct world_file *file, size_t size)
 static size_t near_an_edge(struct client *c, size_t limit)
 {
     size_t edge = rng_below(&c->rng, limit / BS) * BS, distance = rng_below(&c->rng, 3);
-    size_t value = rng_chance(&c->rng, 30) ? rng_below(&c->rng, limit)
-                   : rng_chance(&c->rng, 50) && edge > 2 ? edge - distance : edge + distance;
+    size_t value = rng_chance(&c->rng, 30)               ? rng_below(&c->rng, limit)
+                   : rng_chance(&c->rng, 50) && edge > 2 ? edge - distance
+                                                         : edge + distance;
     return value < limit ? value : limit - 1;
 }
 
@@ -124,6 +126,14 @@ static struct range any_range(struct client *c)
     if (r.size > FILE_ROOM - r.offset)
         r.size = FILE_ROOM - r.offset;
     return r;
+}
+
+/* Something for Python that needs no reply. */
+static void send_forget(struct client *c)
+{
+    struct fuse_forget_in in = {.nlookup = 1};
+    uint8_t *end = put(c, FUSE_FORGET, WORLD_UNKNOWN, &in, sizeof in);
+    device_send(NULL, c->message, (size_t)(end - c->message));
 }
 
 /* Requests for ranges that follow each other, under way at the same time, as when the kernel writes back. */
@@ -144,6 +154,8 @@ static bool write_parts(struct client *c, struct world_file *file, uint64_t node
         requests[i] = (struct request){.reply = (uint8_t *)&out[i], .room = sizeof out[i]};
         end += size + (rng_chance(&c->rng, 5) ? 8 : 0); /* more than it says it has */
         device_send(&requests[i], c->message, (size_t)(end - c->message));
+        if (c->world->has_bursts_only)
+            send_forget(c); /* gives Python a moment to drop the file */
     }
     bool is_there = true;
     for (size_t i = 0; i < parts; i++)
@@ -331,11 +343,8 @@ static bool forget(struct client *c)
         struct fuse_forget_one one = {.nodeid = i, .nlookup = 1};
         memcpy(end, &one, sizeof one);
     }
-    if (rng_chance(&c->rng, 50)) {
-        struct fuse_forget_in in = {.nlookup = 1};
-        end = put(c, FUSE_FORGET, WORLD_UNKNOWN, &in, sizeof in);
-    }
     device_send(NULL, c->message, (size_t)(end - c->message));
+    send_forget(c);
     return true;
 }
 
@@ -362,6 +371,55 @@ static bool open_directory(struct client *c)
         return false;
     /* The lane knows one at a time, since Python answers each before it takes the next. */
     CHECK(request.error == 0 && out.fh == 1 && out.open_flags == (FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE));
+    return true;
+}
+
+/* Names: absent ones are the lane's where it knows the directory, all else is Python's. */
+static bool look_up(struct client *c)
+{
+    static const char *const names[] = {"present", "absent", "", "gone/present", "..", "\xff\xfe"};
+    struct request request;
+    uint8_t reply[3000];
+    size_t which = rng_below(&c->rng, 6);
+    bool is_ended = !rng_chance(&c->rng, 10), is_known = rng_chance(&c->rng, 70);
+    uint8_t *end = put(c, FUSE_LOOKUP, is_known ? WORLD_DIRECTORY : WORLD_UNKNOWN, names[which], strlen(names[which]));
+    *end = '\0';
+    if (!call(c, end + is_ended, &request, reply, sizeof reply))
+        return false;
+    if (c->world->knows_names && is_known && is_ended && (which == 1 || which == 5)) {
+        struct fuse_entry_out entry;
+        memcpy(&entry, reply, sizeof entry);
+        CHECK(request.error == 0 && request.reply_size == sizeof entry && entry.nodeid == 0 && entry.entry_valid == 7);
+    } else {
+        CHECK(is_echo(c, &request, reply, echo_size(request.unique)));
+    }
+    return true;
+}
+
+static bool get_directory_attributes(struct client *c)
+{
+    struct request request;
+    struct fuse_attr_out out;
+    struct fuse_getattr_in in = {0};
+    if (!call(c, put(c, FUSE_GETATTR, WORLD_DIRECTORY, &in, sizeof in), &request, &out, sizeof out))
+        return false;
+    if (c->world->knows_names && c->world->serves_attrs)
+        CHECK(request.error == 0 && out.attr.ino == WORLD_DIRECTORY && (out.attr.mode & S_IFMT) == S_IFDIR);
+    else
+        CHECK(request.error == FORWARDED_ERROR);
+    return true;
+}
+
+static bool get_capability(struct client *c)
+{
+    static const char name[] = "security.capability";
+    struct request request;
+    struct fuse_getxattr_in in = {.size = 20};
+    uint8_t *end = put(c, FUSE_GETXATTR, WORLD_FIRST_NODE, &in, sizeof in);
+    memcpy(end, name, sizeof name);
+    if (!call(c, end + sizeof name, &request, NULL, 0))
+        return false;
+    CHECK(request.error == EOPNOTSUPP);
     return true;
 }
 
@@ -395,8 +453,9 @@ static bool call_python(struct client *c)
 /* Requests that no kernel sends: any opcode, cut anywhere, with numbers that can't be. Any one reply will do. */
 static bool send_nonsense(struct client *c)
 {
-    static const uint32_t opcodes[] = {FUSE_READ, FUSE_WRITE, FUSE_FSYNC, FUSE_FALLOCATE, FUSE_LSEEK, FUSE_GETATTR,
-                                       FUSE_SETATTR, FUSE_READDIR, FUSE_INIT, FUSE_OPENDIR, FUSE_GETXATTR};
+    static const uint32_t opcodes[] = {FUSE_READ,  FUSE_WRITE,   FUSE_FSYNC,   FUSE_FALLOCATE,
+                                       FUSE_LSEEK, FUSE_GETATTR, FUSE_SETATTR, FUSE_READDIR,
+                                       FUSE_INIT,  FUSE_OPENDIR, FUSE_GETXATTR};
     static const uint64_t numbers[] = {0, 1, 4095, 4096, INT64_MAX, UINT64_C(1) << 63, UINT64_MAX, UINT32_MAX, 1 << 20};
     struct request request;
     uint8_t body[128];
@@ -430,8 +489,8 @@ static bool send_impossible(struct client *c)
         size_t size, more;
         int error;
     } cases[] = {
-        {FUSE_WRITE, &write, sizeof write, 4096, EFBIG},       {FUSE_SETATTR, &set, sizeof set, 0, EFBIG},
-        {FUSE_FALLOCATE, &reserve, sizeof reserve, 0, EFBIG},  {FUSE_FALLOCATE, &nothing, sizeof nothing, 0, EINVAL},
+        {FUSE_WRITE, &write, sizeof write, 4096, EFBIG},      {FUSE_SETATTR, &set, sizeof set, 0, EFBIG},
+        {FUSE_FALLOCATE, &reserve, sizeof reserve, 0, EFBIG}, {FUSE_FALLOCATE, &nothing, sizeof nothing, 0, EINVAL},
         {FUSE_READ, &read, sizeof read, 0, EINVAL},
     };
     size_t i = rng_below(&c->rng, sizeof cases / sizeof cases[0]);
@@ -442,10 +501,24 @@ static bool send_impossible(struct client *c)
     return true;
 }
 
+static bool write_burst(struct client *c)
+{
+    size_t index = rng_below(&c->rng, WORLD_FILES - 1);
+    struct world_file *file = &c->world->files[index];
+    pthread_rwlock_wrlock(&file->lock);
+    size_t end = rng_chance(&c->rng, 50) && file->size < FILE_ROOM / 2 ? file->size : 0;
+    struct range range = {.offset = end + near_an_edge(c, 2 * BS), .size = (260 << 10) + near_an_edge(c, 20 * BS)};
+    bool is_there = write_parts(c, file, WORLD_FIRST_NODE + index, range, PARTS_MAX);
+    pthread_rwlock_unlock(&file->lock);
+    return is_there;
+}
+
 static bool step(struct client *c)
 {
     struct pcv_lane_statistics statistics;
-    unsigned int kind = (unsigned int)rng_below(&c->rng, 24);
+    unsigned int kind = (unsigned int)rng_below(&c->rng, 28);
+    if (c->world->has_bursts_only)
+        return kind < 14 ? write_burst(c) : kind < 24 ? call_python(c) : use_file(c, kind < 26 ? 3 : 7);
     switch (kind) {
     case 10:
         return call_without_file(c);
@@ -471,6 +544,13 @@ static bool step(struct client *c)
     case 21:
         pcv_lane_get_statistics(c->world->lane, &statistics);
         return true;
+    case 22:
+    case 23:
+        return look_up(c);
+    case 24:
+        return get_directory_attributes(c);
+    case 25:
+        return get_capability(c);
     default:
         return use_file(c, kind % 10);
     }

@@ -46,9 +46,10 @@ struct world {
     struct world_file files[WORLD_FILES];
     pcv_lane *lane;
     int directory; /* has one file, "present" */
-    bool serves_attrs;
+    bool serves_attrs, knows_names;
     atomic_int steps_left;
     atomic_int clients; /* that are not done yet */
+    bool has_bursts_only; /* large writes, several of a file at once, and little else */
     enum world_last_step last_step;
     int end_error;
     bool is_complete; /* everybody got their replies, so the files are what they are known to be */

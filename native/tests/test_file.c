@@ -325,7 +325,7 @@ static struct fault any_fault(struct world *w, const struct operation *op)
     if (fault.error == EOPNOTSUPP && (op->what == ALLOCATE || fault.calls != CALL_FALLOCATE))
         fault.error = EIO; /* a fact about the filesystem: reserving is given up, for all the rest of the test */
     if (fault.is_lasting) {
-        fault.part = 0;                               /* the write that undoes it would tear as well */
+        fault.part = 0; /* the write that undoes it would tear as well */
         fault.calls &= ~(unsigned int)CALL_FTRUNCATE; /* cutting back is what everything rests on */
     }
     return fault;
@@ -452,8 +452,8 @@ static void step(struct world *w)
         struct operation op = any_operation(w);
         w->before = w->model;
         if (w->area)
-            w->remains = (struct remains){
-                .is_wanted = true, .at = (unsigned int)rng_below(&w->rng, 5), .area = w->remains.area};
+            w->remains =
+                (struct remains){.is_wanted = true, .at = (unsigned int)rng_below(&w->rng, 5), .area = w->remains.area};
         make_writable(w);
         CHECK(run(w, &op) == 0);
         w->remains.is_wanted = false;

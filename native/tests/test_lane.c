@@ -21,7 +21,6 @@
 
 #define AREA_SIZE ((size_t)PCV_INTENT_SLOTS * PCV_INTENT_SLOT_SIZE)
 #define CLIENTS 6
-#define DROP_PERCENT 20
 #define REFUSE_PERCENT 5
 
 static const int KINDS[] = {PCV_AES_GCM, PCV_XCHACHA20_POLY1305, PCV_AES_SIV};
@@ -40,6 +39,7 @@ struct mount {
     uint8_t *forgets;            /* of a batch that comes in parts */
     size_t forgotten;
     unsigned int corrupt_events, idle_events;
+    unsigned int drop_percent; /* how probably each file is given back after each event */
     bool refuses;
 };
 
@@ -183,8 +183,10 @@ static void serve(struct mount *m)
             CHECK(event == PCV_LANE_ENDED);
             return;
         }
-        if (rng_chance(&m->rng, DROP_PERCENT))
-            drop_file(m, rng_below(&m->rng, WORLD_FILES));
+        for (size_t i = 0; i < WORLD_FILES; i++) {
+            if (rng_chance(&m->rng, m->drop_percent))
+                drop_file(m, i);
+        }
     }
 }
 
@@ -193,7 +195,7 @@ static void serve(struct mount *m)
 static void start(struct mount *m, uint64_t seed, int workers)
 {
     static const uint8_t boot_id[16] = {1};
-    *m = (struct mount){.rng.state = seed, .refuses = true};
+    *m = (struct mount){.rng.state = seed, .refuses = true, .drop_percent = 1};
     int kind = KINDS[rng_below(&m->rng, 3)], prealloc = (int)rng_below(&m->rng, 3);
     m->aead = new_aead(kind);
     m->message = malloc(MESSAGE_ROOM);
@@ -216,6 +218,16 @@ static void start(struct mount *m, uint64_t seed, int workers)
     m->world.serves_attrs = options.serves_attrs;
     CHECK(pcv_lane_new(&options, &m->lane, &m->python) == 0);
     m->world.lane = m->lane;
+    m->world.knows_names = rng_chance(&m->rng, 70);
+    if (m->world.knows_names) {
+        struct pcv_name_format plaintext = {.long_name_max = 255};
+        uint8_t diriv[PCV_DIRIV_SIZE] = {0};
+        CHECK(pcv_lane_set_names(m->lane, &plaintext) == 0);
+        CHECK(pcv_lane_set_names(m->lane, &plaintext) == -EINVAL);
+        pcv_lane_give_directory(m->lane, WORLD_DIRECTORY, m->world.directory, diriv);
+        pcv_lane_give_directory(m->lane, WORLD_UNKNOWN, m->world.directory, diriv);
+        pcv_lane_drop_directory(m->lane, WORLD_UNKNOWN);
+    }
 }
 
 static void finish(struct mount *m)
@@ -250,30 +262,45 @@ static void be_slow(void)
 /* Ends of a session: all clients have done their work; somebody stops it; the kernel lets go. */
 enum ending { COMPLETE, STOPPED, UNMOUNTED, ABORTED, ENDINGS };
 
-static void test_every_request_has_one_reply(uint64_t seed, enum ending ending)
+static void run_session(struct mount *m, uint64_t seed, int steps, enum ending ending)
 {
-    struct mount m;
     pthread_t threads[CLIENTS];
     struct client clients[CLIENTS];
-    start(&m, seed, 1 + (int)(seed % PCV_LANE_WORKERS_MAX));
-    m.world.clients = CLIENTS;
-    m.world.steps_left = 300 + (int)rng_below(&m.rng, 300);
-    m.world.last_step = ending == COMPLETE ? WORLD_STOP : ending == STOPPED ? WORLD_STOP_AT_ONCE : WORLD_END_DEVICE;
-    m.world.end_error = ending == ABORTED ? ECONNABORTED : ENODEV;
+    m->world.clients = CLIENTS;
+    m->world.steps_left = steps;
+    m->world.last_step = ending == COMPLETE ? WORLD_STOP : ending == STOPPED ? WORLD_STOP_AT_ONCE : WORLD_END_DEVICE;
+    m->world.end_error = ending == ABORTED ? ECONNABORTED : ENODEV;
     faults_on_sync(be_slow);
     faults_on_write(be_slow);
     for (size_t i = 0; i < CLIENTS; i++) {
-        clients[i] = (struct client){.world = &m.world, .rng.state = seed * 100 + i};
+        clients[i] = (struct client){.world = &m->world, .rng.state = seed * 100 + i};
         CHECK(pthread_create(&threads[i], NULL, client_run, &clients[i]) == 0);
     }
-    serve(&m);
-    device_end(m.world.end_error); /* whoever still waits */
+    serve(m);
+    device_end(m->world.end_error); /* whoever still waits */
     for (size_t i = 0; i < CLIENTS; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
-    m.world.is_complete = ending == COMPLETE;
-    finish(&m);
+    m->world.is_complete = ending == COMPLETE;
+    finish(m);
     faults_on_sync(NULL);
     faults_on_write(NULL);
+}
+
+static void test_every_request_has_one_reply(uint64_t seed, enum ending ending)
+{
+    struct mount m;
+    start(&m, seed, 1 + (int)(seed % PCV_LANE_WORKERS_MAX));
+    run_session(&m, seed, 300 + (int)rng_below(&m.rng, 300), ending);
+}
+
+/* As when more files are in use than may be open: they come and go while they are written. */
+static void test_files_that_are_dropped_in_use_keep_their_content(uint64_t seed)
+{
+    struct mount m;
+    start(&m, seed, 2);
+    m.world.has_bursts_only = true;
+    m.drop_percent = 50;
+    run_session(&m, seed, 300, COMPLETE);
 }
 
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -348,13 +375,15 @@ static void test_idle_lane_says_so_once(uint64_t seed)
 int main(int argc, char **argv)
 {
     uint64_t seed = 1;
-    unsigned int sessions = 24;
+    unsigned int sessions = 12;
     check_arguments(argc, argv, &seed, &sessions);
     alarm(100 + sessions * 10); /* a reply that never comes */
     unsigned int fds = count_fds();
     test_slow_syncs_hold_up_nobody(seed);
     test_idle_lane_says_so_once(seed);
     for (unsigned int i = 0; i < sessions; i++) {
+        if (i % 6 == 0)
+            test_files_that_are_dropped_in_use_keep_their_content(seed + i);
         test_every_request_has_one_reply(seed + i, i % 2 ? (enum ending)(i / 2 % ENDINGS) : COMPLETE);
         CHECK(count_fds() == fds);
     }

@@ -7,44 +7,21 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "pcv_aead.h"
 #include "pcv_aead_ops.h"
 #include "pcv_eme.h"
 #include "pcv_kdf.h"
 #include "pcv_secret.h"
 
-#define CHECK(condition)                                                            \
-    do {                                                                            \
-        if (!(condition)) {                                                         \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                                \
-        }                                                                           \
-    } while (0)
-
 enum { BLOCKS = 3, PLAIN_SIZE = (BLOCKS - 1) * PCV_BLOCK_SIZE + 100, THREADS = 20, ROUNDS = 30, GUARD = 0xa5 };
 enum { CIPHER_ROOM = BLOCKS * (PCV_BLOCK_SIZE + PCV_NONCE_SIZE_MAX + PCV_TAG_SIZE) };
 
 static const int KINDS[] = {PCV_AES_GCM, PCV_XCHACHA20_POLY1305, PCV_AES_SIV};
 static const uint8_t FILE_ID[PCV_FILE_ID_SIZE] = {1, 2, 3};
-
-static size_t key_size(int kind)
-{
-    return kind == PCV_AES_SIV ? PCV_SIV_KEY_SIZE : PCV_KEY_SIZE;
-}
-
-static pcv_aead *new_aead(int kind)
-{
-    uint8_t key[PCV_SIV_KEY_SIZE];
-    pcv_aead *aead = NULL;
-    for (size_t i = 0; i < sizeof key; i++)
-        key[i] = (uint8_t)(i + 1);
-    CHECK(pcv_aead_new(kind, key, key_size(kind), &aead) == PCV_OK);
-    return aead;
-}
 
 static void fill(uint8_t *bytes, size_t size)
 {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,25 @@ def test_slot_of_any_length_is_taken_over(place: Place, content: bytes) -> None:
     place.die_while_writing()
     assert place.replay() == 1
     assert place.file.read_bytes() == AFTER
+
+
+def test_slot_has_all_its_memory_from_the_start(place: Place) -> None:
+    """A page that can't be had later kills whoever writes to it."""
+    log = place.open()
+    st_ = place.slot.stat()
+    assert st_.st_blocks * 512 >= st_.st_size >= SLOT_SIZE
+    log.close()
+
+
+def test_slot_without_room_is_an_error(place: Place) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SLOT_SIZE // 2, hard))
+    try:
+        with pytest.raises(VolumeError, match="no room"):
+            place.open()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    place.open().close()
 
 
 def test_directory_that_cannot_hold_a_slot_is_an_error(place: Place) -> None:

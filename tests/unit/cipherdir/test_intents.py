@@ -214,7 +214,7 @@ def test_first_write_of_a_file_is_finished_whatever_is_there_of_the_header(place
     assert place.file.read_bytes() == HEADER + NEW
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="without root's powers the next test says the same")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give the file to somebody")
 def test_file_whose_mode_forbids_it_is_finished_by_its_owner(place: Place) -> None:
     place.die_while_writing()
     for path in (place.cipherdir.parent, place.cipherdir, place.slots, place.slot, place.file.parent, place.file):
