@@ -24,7 +24,7 @@ from tests.support.places import Place, SharedMounts
 from tests.support.playground import Playground
 from tests.support.watchdog import Watchdog
 
-KERNEL_TIERS = ("mount", "interop", "programs", "crash")
+KERNEL_TIERS = ("mount", "interop", "programs", "crash", "lane")
 TIMEOUT_S = 60  # of one quick kernel-facing test
 LONG_TIMEOUT_S = 4 * 3600
 WATCHDOG_SHARE = 0.8  # of the time limit: the mount is aborted first, so that the limit can take effect

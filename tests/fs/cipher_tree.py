@@ -40,13 +40,16 @@ class CipherTree:
         return faults
 
     def directories(self) -> Iterator[bytes]:
-        """Every directory, absolute; subdirectories after their parents."""
+        """Every directory that we may read, absolute; subdirectories after their parents."""
         pending = [os.fsencode(self.root)]
         while pending:
             directory = pending.pop()
+            try:
+                with os.scandir(directory) as entries:
+                    pending += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except PermissionError:
+                continue
             yield directory
-            with os.scandir(directory) as entries:
-                pending += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
     def _directory_faults(self, directory: bytes) -> Iterator[str]:
         names = set(os.listdir(directory))

@@ -51,7 +51,7 @@ def orphan_sidecar(directory: bytes) -> Step:
 VICTIMS = {
     "mkdir": Victim((), mirror.mkdir(b"d")),
     "mkdir-long": Victim((), mirror.mkdir(LONG)),
-    "mkdir-odd-mode": Victim((), mirror.mkdir(b"d", 0o070)),
+    "mkdir-odd-mode": Victim((), mirror.mkdir(b"d", 0o570)),
     "rmdir": Victim((mirror.mkdir(b"d"),), mirror.rmdir(b"d")),
     "rmdir-long": Victim((mirror.mkdir(LONG),), mirror.rmdir(LONG)),
     "rmdir-with-orphans": Victim((mirror.mkdir(b"d"), orphan_sidecar(b"d")), mirror.rmdir(b"d")),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
 FUSE_DEVICE = "/dev/fuse"
+SERVER_TIMEOUT_S = 5.0
 
 
 def session_members(session: int) -> list[int]:
@@ -36,9 +38,21 @@ def fuse_server(session: int) -> int:
     """Return the process of the session that holds the FUSE device: the one that serves the mount.
 
     A server that made itself undumpable hides its descriptors from everyone but root; then it is the one that hides.
+    Where a helper mounts, the mount is there a moment before its server has the descriptor.
 
     Raises: LookupError if there is none.
     """
+    end = time.monotonic() + SERVER_TIMEOUT_S
+    while True:
+        try:
+            return _fuse_server(session)
+        except LookupError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
+def _fuse_server(session: int) -> int:
     members = session_members(session)
     servers = [pid for pid in members if FUSE_DEVICE in open_files(pid).values()]
     if not servers and os.geteuid() != 0:
