@@ -1,0 +1,149 @@
+"""The kernel's end of a lane, with a socket in place of /dev/fuse, and a Python that answers its events.
+
+Layouts of the messages: <linux/fuse.h>.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+import struct
+import threading
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from pcvfs.native.files import File
+from pcvfs.native.lane import Event, Lane
+
+IN_HEADER: Final = struct.Struct("=IIQQIIIHH")
+OUT_HEADER: Final = struct.Struct("=IiQ")
+READ_IN: Final = struct.Struct("=QQIIQII")
+WRITE_IN: Final = struct.Struct("=QQIIQII")
+
+LOOKUP, FORGET, GETATTR, OPEN, READ, WRITE, RELEASE, FSYNC = 1, 2, 3, 14, 15, 16, 18, 20
+GETXATTR, FLUSH, FSYNCDIR, BATCH_FORGET = 22, 25, 30, 42
+NO_REPLY: Final = (FORGET, BATCH_FORGET)
+PYTHONS_ERROR: Final = errno.ENOTSUP
+ROOM: Final = 1 << 17
+PATIENCE_S: Final = 20
+
+
+class Reply(NamedTuple):
+    """What came back: an errno or 0, and data."""
+
+    error: int
+    data: bytes
+
+
+class Device:
+    """Both ends of what would be /dev/fuse. ``fd`` is the lane's."""
+
+    def __init__(self) -> None:
+        self._ours, self._lanes = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.settimeout(PATIENCE_S)
+        self._uniques = itertools.count(2, 2)
+        self._replies: dict[int, Reply] = {}
+
+    @property
+    def fd(self) -> int:
+        return self._lanes.fileno()
+
+    def send(self, opcode: int, node: int, body: bytes = b"") -> int:
+        """Send a request; returns its unique number."""
+        unique = next(self._uniques)
+        self._ours.send(IN_HEADER.pack(IN_HEADER.size + len(body), opcode, unique, node, 0, 0, 0, 0, 0) + body)
+        return unique
+
+    def receive(self, unique: int) -> Reply:
+        """Wait for the reply to that request."""
+        while unique not in self._replies:
+            message = self._ours.recv(ROOM)
+            size, error, got = OUT_HEADER.unpack_from(message)
+            assert size == len(message)
+            assert got not in self._replies, "a second reply"
+            self._replies[got] = Reply(-error, message[OUT_HEADER.size :])
+        return self._replies[unique]
+
+    def call(self, opcode: int, node: int, body: bytes = b"") -> Reply:
+        """Send a request and wait for its reply."""
+        return self.receive(self.send(opcode, node, body))
+
+    def hang_up(self) -> None:
+        """The kernel's end is gone."""
+        self._ours.close()
+
+    def close(self) -> None:
+        self._ours.close()
+        self._lanes.close()
+
+
+class Server:
+    """Serves a lane in a thread, until the end of the ``with`` block.
+
+    Attributes:
+        files: what to give for a node; a number is the errno to refuse it with.
+        directories: paths of directories to sync, by node.
+        events: all that came, with node and value.
+        messages: what was forwarded. A FORGET has the lane drop the file; all else gets ``PYTHONS_ERROR``.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self.files: dict[int, File | int] = {}
+        self.directories: dict[int, str] = {}
+        self.events: list[tuple[Event, int, int]] = []
+        self.messages: list[bytes] = []
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lane.stop()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            while (event := self._lane.wait()) is not Event.ENDED:
+                self.events.append((event, *self._lane.details))
+                self._handle(event)
+        except BaseException as exc:  # noqa: BLE001  # raised again where the test sees it
+            self._failure = exc
+
+    def _handle(self, event: Event) -> None:
+        node, _ = self._lane.details
+        if event is Event.REQUEST:
+            self._answer(os.read(self._lane.python_fd, ROOM))
+        elif event is Event.NEED_FILE:
+            file = self.files[node]
+            self._lane.refuse(file) if isinstance(file, int) else self._lane.give_file(node, file)
+        elif event is Event.NEED_DIR and node in self.directories:
+            self._lane.give_dir(os.open(self.directories[node], os.O_RDONLY | os.O_DIRECTORY))
+        elif event is Event.NEED_DIR:
+            self._lane.refuse(errno.ENOENT)
+
+    def _answer(self, message: bytes) -> None:
+        self.messages.append(message)
+        size, opcode, unique, node, *_ = IN_HEADER.unpack_from(message)
+        assert size == len(message)
+        if opcode == FORGET:
+            self._lane.drop_file(node)
+        if opcode not in NO_REPLY:
+            os.write(self._lane.python_fd, OUT_HEADER.pack(OUT_HEADER.size, -PYTHONS_ERROR, unique))
+
+
+def read(offset: int, size: int) -> bytes:
+    return READ_IN.pack(0, offset, size, 0, 0, 0, 0)
+
+
+def write(offset: int, data: bytes) -> bytes:
+    return WRITE_IN.pack(0, offset, len(data), 0, 0, 0, 0) + data
