@@ -28,10 +28,19 @@ def statistics(live: LiveMount) -> dict[str, int]:
 
 
 def stored_files(live: LiveMount) -> list[str]:
-    """Files of the cipherdir that the mount process has open for content, by path."""
-    cipherdir = str(live.volume.cipherdir)
-    targets = [target for target in open_files(live.serving_pid()).values() if target.startswith(cipherdir + "/")]
-    return [target for target in targets if not os.path.isdir(target)]
+    """Files of the cipherdir that the mount process has open for content, by path; mere references do not count."""
+    pid, inside = live.serving_pid(), str(live.volume.cipherdir) + "/"
+    files = {fd: target for fd, target in open_files(pid).items() if target.startswith(inside)}
+    return [target for fd, target in files.items() if not os.path.isdir(target) and not _is_reference(pid, fd)]
+
+
+def _is_reference(pid: int, fd: int) -> bool:
+    try:
+        lines = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines()
+    except OSError:
+        return True  # closed meanwhile
+    flags = next(line for line in lines if line.startswith("flags:"))
+    return bool(int(flags.split()[1], 8) & os.O_PATH)
 
 
 def wait_until_idle(live: LiveMount) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.support import syscalls
 from tests.support.places import Place
 
-pytestmark = pytest.mark.flavours("default", "xchacha", "aessiv")
+pytestmark = [pytest.mark.fuse_only, pytest.mark.flavours("default", "xchacha", "aessiv")]
 
 PAGE: Final = 4096
 ROOM: Final = 80 * PAGE
@@ -184,7 +184,6 @@ def has_fallocate(path: Path) -> bool:
     return True
 
 
-@pytest.mark.gocryptfs_differs("no mapping and direct IO side by side")
 def test_two_processes_agree_however_they_read_and_write(place: Place, seed: int) -> None:
     path = place.path / "file"
     path.write_bytes(bytes(ROOM))
@@ -268,13 +267,9 @@ def test_readers_of_large_ranges_never_see_half_a_direct_write(place: Place) -> 
 def test_direct_requests_of_any_size_and_alignment(place: Place, seed: int) -> None:
     path, rng, model = place.path / "file", random.Random(seed), bytearray()
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_DIRECT)
-    is_plain = not place.driver.is_fuse
-    unit = PAGE if is_plain else 1  # a disk insists on whole sectors
     memory = mmap.mmap(-1, 3 << 20)
     for length in (1, 511, PAGE, 100_000, 1 << 20, (1 << 20) + PAGE, (2 << 20) + 12345):
-        length = max(unit, length - length % unit)
         offset = rng.randrange(1 << 20)
-        offset -= offset % unit
         data = rng.randbytes(length)
         memory[:length] = data
         assert os.pwrite(fd, memoryview(memory)[:length], offset) == length
