@@ -1,8 +1,8 @@
-/* Directories that the lane knows: enough of them to answer attributes, and lookups of names that do not exist. Internal.
+/* Directories of a mount: their descriptors, which are cached, and their IVs.
  *
- * A name that does exist is Python's: it has to enter the inode table. So this only ever reads.
- *
- * Threads: one, the lane's main thread.
+ * Threads: one, the lane's main thread. A descriptor handed out stays valid until pcv_dirs_trim, which is called between
+ * requests.
+ * Errors:  descriptors and 0, or -errno.
  */
 #ifndef PCV_DIRS_H
 #define PCV_DIRS_H
@@ -11,30 +11,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "pcv_eme.h"
 #include "pcv_err.h"
+#include "pcv_inodes.h"
 #include "pcv_spec.h"
 
-/* How names of the volume are stored. */
-struct pcv_name_format {
-    pcv_eme *eme; /* NULL: plaintext names; must outlive the directories */
-    bool is_raw64; /* base64 without padding */
-    size_t long_name_max; /* longer encrypted names are hashed: Python's */
+struct pcv_dirs {
+    int root_fd;
+    bool has_diriv;
+    size_t max; /* descriptors kept */
+    size_t count;
+    struct pcv_lru open;
 };
 
-typedef struct pcv_dirs pcv_dirs;
+/* root_fd stays the caller's. */
+void pcv_dirs_init(struct pcv_dirs *dirs, int root_fd, bool has_diriv, size_t max);
 
-PCV_MUST_USE int pcv_dirs_new(const struct pcv_name_format *format, pcv_dirs **out);
-void pcv_dirs_free(pcv_dirs *dirs); /* NULL is allowed */
+/* For *at calls; readable where the mode of the directory allows it. -ENOENT: it was removed; -ENOTDIR. */
+PCV_MUST_USE int pcv_dirs_fd(struct pcv_dirs *dirs, pcv_inode *dir);
 
-/* Know a directory, or know it anew. fd stays the caller's, and open until pcv_dirs_remove. */
-PCV_MUST_USE int pcv_dirs_put(pcv_dirs *dirs, uint64_t node, int fd, const uint8_t diriv[PCV_DIRIV_SIZE]);
-void pcv_dirs_remove(pcv_dirs *dirs, uint64_t node);
+/* The directory's IV, zero without IVs; *diriv is valid as long as dir. -EIO: it is missing or malformed. */
+PCV_MUST_USE int pcv_dirs_diriv(struct pcv_dirs *dirs, pcv_inode *dir, const uint8_t **diriv);
 
-/* Descriptor of a known directory, or -1. */
-int pcv_dirs_fd(const pcv_dirs *dirs, uint64_t node);
-
-/* Whether a name certainly does not exist. False: it may, or it is not for us to say. */
-bool pcv_dirs_is_absent(pcv_dirs *dirs, uint64_t node, const char *name, size_t size);
+/* Close a cached descriptor, if there is one. */
+void pcv_dirs_evict(struct pcv_dirs *dirs, pcv_inode *dir);
+/* Close those that are too many, least recently used first. Between requests only. */
+void pcv_dirs_trim(struct pcv_dirs *dirs);
 
 #endif
