@@ -17,7 +17,7 @@ CHOSEN = [flavour for flavour in FLAVOURS.values() if flavour.name != "longnamem
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "both_engines: also with files read and written in C, as by the block lane")
+    config.addinivalue_line("markers", "both_engines: also with the tree of names and the files in C")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -43,7 +43,7 @@ def umask() -> Iterator[None]:
 
 @pytest.fixture
 def engine() -> Engine:
-    """Who reads and writes files, unless the test is marked ``both_engines``."""
+    """Whose tree and files, unless the test is marked ``both_engines``."""
     return "python"
 
 
