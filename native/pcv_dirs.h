@@ -15,6 +15,8 @@
 #include "pcv_inodes.h"
 #include "pcv_spec.h"
 
+#define PCV_DIRIV_NAME "gocryptfs.diriv"
+
 struct pcv_dirs {
     int root_fd;
     bool has_diriv;
@@ -31,6 +33,9 @@ PCV_MUST_USE int pcv_dirs_fd(struct pcv_dirs *dirs, pcv_inode *dir);
 
 /* The directory's IV, zero without IVs; *diriv is valid as long as dir. -EIO: it is missing or malformed. */
 PCV_MUST_USE int pcv_dirs_diriv(struct pcv_dirs *dirs, pcv_inode *dir, const uint8_t **diriv);
+
+/* Cache a descriptor of a directory, which is taken over, and its IV unless that is NULL. */
+void pcv_dirs_adopt(struct pcv_dirs *dirs, pcv_inode *dir, int fd, const uint8_t *diriv);
 
 /* Close a cached descriptor, if there is one. */
 void pcv_dirs_evict(struct pcv_dirs *dirs, pcv_inode *dir);
