@@ -15,8 +15,6 @@
 #include "pcv_inodes.h"
 #include "pcv_spec.h"
 
-#define PCV_DIRIV_NAME "gocryptfs.diriv"
-
 struct pcv_dirs {
     int root_fd;
     bool has_diriv;

@@ -115,10 +115,8 @@ static void note(pcv_tree *tree, int kind, const pcv_inode *dir, const char *cna
 /* The full encrypted name of a long one, from its sidecar. */
 static int read_sidecar(int dirfd, const char *cname, char full[PCV_FULL_CNAME_MAX + 1], size_t *size)
 {
-    char sidecar[PCV_NAME_MAX + sizeof ".name"];
-    if (strlen(cname) + sizeof ".name" > sizeof sidecar)
-        return -EBADMSG;
-    strcat(strcpy(sidecar, cname), ".name");
+    char sidecar[PCV_NAME_MAX + sizeof PCV_LONG_NAME_SUFFIX];
+    strcat(strcpy(sidecar, cname), PCV_LONG_NAME_SUFFIX);
     int fd = openat(dirfd, sidecar, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : -EBADMSG;

@@ -216,6 +216,7 @@ static bool encode_xattr(const pcv_tree *tree, const char *name, char stored[XAT
         return true;
     }
     struct pcv_name_format format = tree->options.names;
+    format.has_diriv = true;
     format.hashes_long = false;
     struct pcv_cname cname;
     if (!format.eme || strchr(name, '/') || pcv_name_encode(&format, tweak, name, strlen(name), &cname) != 0)

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONFIG_NAME "gocryptfs.conf"
 #define SPECIAL_BITS ((mode_t)(S_ISUID | S_ISGID))
 
 /* --- life ------------------------------------------------------------------------------------------------------- */
@@ -71,7 +70,7 @@ int pcv_tree_place(pcv_tree *tree, uint64_t parent, const char *name, struct pcv
     out->dirfd = pcv_dirs_fd(&tree->dirs, out->dir);
     if (out->dirfd < 0)
         return out->dirfd;
-    if (!tree->options.names.eme && parent == PCV_ROOT_INODE && strcmp(name, CONFIG_NAME) == 0)
+    if (!tree->options.names.eme && parent == PCV_ROOT_INODE && strcmp(name, PCV_CONFIG_NAME) == 0)
         return -EPERM; /* the one name that plaintext names can't have */
     const uint8_t *diriv;
     int rc = pcv_dirs_diriv(&tree->dirs, out->dir, &diriv);
