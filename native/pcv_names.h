@@ -44,25 +44,27 @@ enum pcv_cname_class {
     PCV_CNAME_LEFTOVER = 4, /* a temporary name of making and removing directories */
 };
 
-/* How a plaintext name is stored in the directory with that IV (zero without IVs).
- * -ENAMETOOLONG; -EINVAL, it is not a legal name; -EIO. */
+/* How a plaintext name is stored in the directory with that IV (zero without IVs; not looked at with plaintext names).
+ * -ENAMETOOLONG; -EINVAL, it is not a legal name; -EIO, the IV is not of this volume's kind, or libcrypto failed. */
 PCV_MUST_USE int pcv_name_encode(const struct pcv_name_format *format, const uint8_t diriv[PCV_DIRIV_SIZE],
                                  const char *name, size_t size, struct pcv_cname *out);
 
-/* The plaintext of an encrypted name in full. name is NUL-terminated.
- * -EBADMSG: not what pcv_name_encode makes of a legal name. */
+/* The plaintext of an encrypted name in full (of a long name: what its sidecar holds). name is NUL-terminated.
+ * -EBADMSG: not what pcv_name_encode makes of a legal name; -EIO, as above. */
 PCV_MUST_USE int pcv_name_decode(const struct pcv_name_format *format, const uint8_t diriv[PCV_DIRIV_SIZE],
                                  const char *full, size_t full_size, char name[PCV_NAME_MAX + 1], size_t *size);
 
-/* enum pcv_cname_class of an entry. */
+/* enum pcv_cname_class of an entry. With plaintext names, all is PLAIN but the config in the root. */
 int pcv_cname_classify(const struct pcv_name_format *format, bool is_root, const char *cname);
 
 /* The stored form of a symlink target, NUL-terminated, with a random nonce. nonce_size: of the content cipher.
- * -ENAMETOOLONG: it is longer than PCV_TARGET_MAX. With plaintext names, targets are stored as they are. */
+ * With plaintext names, targets are stored as they are; empty is stored as empty.
+ * -ENAMETOOLONG: it is longer than PCV_TARGET_MAX; -EINVAL, a NUL inside; -EIO. */
 PCV_MUST_USE int pcv_target_encode(const struct pcv_name_format *format, pcv_aead *aead, size_t nonce_size,
                                    const char *target, size_t size, char stored[PCV_TARGET_MAX + 1]);
 
-/* The plaintext of a stored target, NUL-terminated. -EBADMSG: it does not decrypt, or holds a NUL. */
+/* The plaintext of a stored target, NUL-terminated. -EBADMSG: it does not decrypt, is longer than PCV_TARGET_MAX, or
+ * holds a NUL; -EIO. */
 PCV_MUST_USE int pcv_target_decode(const struct pcv_name_format *format, pcv_aead *aead, size_t nonce_size,
                                    const char *stored, size_t stored_size, char target[PCV_TARGET_MAX + 1],
                                    size_t *size);
