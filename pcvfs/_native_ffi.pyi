@@ -162,6 +162,12 @@ class Lib:
     PCV_HEADER_SIZE: int
     PCV_BLOCK_NO_SIZE: int
     PCV_BLOCK_AAD_SIZE: int
+    PCV_CONFIG_NAME: CData
+    PCV_DIRIV_NAME: CData
+    PCV_DIRIV_RMDIR_PREFIX: CData
+    PCV_DIRIV_MKDIR_PREFIX: CData
+    PCV_LONG_NAME_PREFIX: CData
+    PCV_LONG_NAME_SUFFIX: CData
     PCV_DIRIV_SIZE: int
     PCV_EME_BLOCK_SIZE: int
     PCV_EME_MAX_BLOCKS: int
@@ -373,6 +379,7 @@ class Lib:
     PCV_LANE_ENDED: int
     PCV_LANE_BAD_NAME: int
     PCV_LANE_LEFTOVERS: int
+    PCV_LANE_NO_DIRIV: int
     PCV_LANE_WORKERS_MAX: int
     def pcv_lane_new(self, options: CData, tree: TreeStruct, out: HandleCell, python_fd: IntCell, /) -> int: ...
     def pcv_lane_free(self, lane: CData, /) -> None: ...

@@ -87,7 +87,7 @@ class Directories:
         except FormatError as exc:
             if not node.links and node is not self._root:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from exc  # removed, but still in use
-            self.report(node, DIRIV_NAME)
+            self.report_no_diriv(node)
             raise OSError(errno.EIO, os.strerror(errno.EIO)) from exc
 
     def encode(self, node: Node, name: bytes) -> StoredName:
@@ -350,7 +350,7 @@ class Directories:
         if self._badnames is not None:
             with contextlib.suppress(NameDecodeError):
                 return self._badnames.decode(full_cname, diriv)
-        self.report(node, cname)
+        self.report_hidden(node, cname)
         return None
 
     def badname_candidates(self, node: Node, name: bytes) -> list[bytes]:
@@ -363,17 +363,19 @@ class Directories:
         """Whether a name is one of those that --badname shows; such a name can't be given to anything new."""
         return self._badnames is not None and is_badname(name)
 
-    def report(self, node: Node, cname: bytes) -> None:
-        """Log what can't be decrypted, once: an entry, or for want of an IV all of them."""
+    def report_hidden(self, node: Node, cname: bytes) -> None:
+        """Log once that an entry is not shown."""
+        self._log_once(node, cname, f"entry {os.fsdecode(cname)!a} can't be decrypted and is hidden")
+
+    def report_no_diriv(self, node: Node) -> None:
+        """Log once that no entry can be shown."""
+        self._log_once(node, DIRIV_NAME, "has no usable gocryptfs.diriv: its names can't be decrypted")
+
+    def _log_once(self, node: Node, cname: bytes, text: str) -> None:
         key = (node.inode, cname)
-        if key in self._logged or len(self._logged) >= _LOGGED_MAX:
-            return
-        self._logged.add(key)
-        if cname == DIRIV_NAME and self._names.has_diriv:
-            what = "has no usable gocryptfs.diriv: its names can't be decrypted"
-        else:
-            what = f"entry {os.fsdecode(cname)!a} can't be decrypted and is hidden"
-        log.warning("directory inode %d: %s", node.inode, what)
+        if key not in self._logged and len(self._logged) < _LOGGED_MAX:
+            self._logged.add(key)
+            log.warning("directory inode %d: %s", node.inode, text)
 
     def clear_leftovers(self, node: Node) -> None:
         """Remove what a killed process left under temporary names, as listing the directory does."""

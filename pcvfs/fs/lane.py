@@ -67,8 +67,6 @@ class LaneLoop:
             dev_fd,
             workers=min(cpus, _WORKERS_MAX),
             spin_us=_SPIN_US if cpus > 1 else 0,
-            has_capabilities=options.suid,
-            has_xattrs=not options.noxattr,
         )
         self.ops = LaneOperations(fs, options)
         self._reported: set[tuple[int, int]] = set()
@@ -113,6 +111,8 @@ class LaneLoop:
                     self._tell("a hidden entry", lambda node: self._fs.report_hidden(node, self._lane.bad_name))
                 case Event.LEFTOVERS:
                     self._tell("clearing leftovers", self._fs.clear_leftovers)
+                case Event.NO_DIRIV:
+                    self._tell("a missing IV", self._fs.report_no_diriv)
                 case Event.CORRUPT:
                     self._report_corrupt()
                 case Event.ENDED:

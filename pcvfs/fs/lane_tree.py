@@ -134,8 +134,12 @@ class LaneInodes:
         self.native.remove_link(node.inode, parent.inode, cname)
 
     def rename_link(self, node: Node, parent: Node, cname: bytes, new_parent: Node, new_cname: bytes) -> None:
-        self.native.add_link(node.inode, new_parent.inode, new_cname)
-        self.native.remove_link(node.inode, parent.inode, cname)
+        self.native.pin(parent.inode)  # a directory that gets a name leaves the old one, and its parent, at once
+        try:
+            self.native.add_link(node.inode, new_parent.inode, new_cname)
+            self.native.remove_link(node.inode, parent.inode, cname)
+        finally:
+            self.native.unpin(parent.inode)
 
     def exchange_links(self, node: Node | None, link: Link, other: Node | None, other_link: Link) -> None:
         if node is other:
@@ -214,6 +218,8 @@ class LaneTree:
                 is_ro=options.ro,
                 gives_away=gives_away(options),
                 owner=options.force_owner,
+                has_capabilities=options.suid,
+                has_xattrs=not options.noxattr,
             ),
         )
         self.inodes = LaneInodes(self.native)

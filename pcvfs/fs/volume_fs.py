@@ -490,7 +490,11 @@ class VolumeFS:
     # --- what a listing in C leaves to us -------------------------------------------------------------------------
     def report_hidden(self, inode: Inode, cname: bytes) -> None:
         """An entry was hidden since it can't be decrypted."""
-        self._dirs.report(self._table.get(inode), cname)
+        self._dirs.report_hidden(self._table.get(inode), cname)
+
+    def report_no_diriv(self, inode: Inode) -> None:
+        """A directory has no usable IV."""
+        self._dirs.report_no_diriv(self._table.get(inode))
 
     def clear_leftovers(self, inode: Inode) -> None:
         """A directory has temporary names of a killed process."""

@@ -26,6 +26,7 @@ class Event(IntEnum):
     ENDED = lib.PCV_LANE_ENDED
     BAD_NAME = lib.PCV_LANE_BAD_NAME
     LEFTOVERS = lib.PCV_LANE_LEFTOVERS
+    NO_DIRIV = lib.PCV_LANE_NO_DIRIV
 
 
 class Statistics(NamedTuple):
@@ -51,30 +52,13 @@ class Lane:
         dev_fd: the mounted /dev/fuse; stays the caller's.
         workers: threads of the lane besides the one that calls ``wait``.
         spin_us: how long to poll before sleeping.
-        has_capabilities: ``security.capability`` has an effect on this mount.
-        has_xattrs: objects have extended attributes.
 
     Attributes:
         python_fd: the socket for libfuse; the caller's.
     """
 
-    def __init__(
-        self,
-        tree: Tree,
-        dev_fd: int,
-        *,
-        workers: int,
-        spin_us: int,
-        has_capabilities: bool,
-        has_xattrs: bool,
-    ) -> None:
-        options = {
-            "dev_fd": dev_fd,
-            "workers": workers,
-            "spin_us": spin_us,
-            "has_capabilities": has_capabilities,
-            "has_xattrs": has_xattrs,
-        }
+    def __init__(self, tree: Tree, dev_fd: int, *, workers: int, spin_us: int) -> None:
+        options = {"dev_fd": dev_fd, "workers": workers, "spin_us": spin_us}
         self._tree = tree  # C holds a pointer into it
         cell, python_fd = ffi.new("pcv_lane **"), ffi.new("int *")
         tree.pointer.dev_fd = dev_fd

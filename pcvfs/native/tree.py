@@ -41,6 +41,8 @@ class TreeOptions(NamedTuple):
     is_ro: bool
     gives_away: bool  # new objects belong to who asked for them
     owner: tuple[int, int] | None  # (uid, gid) that everything is shown as
+    has_capabilities: bool  # ``security.capability`` has an effect
+    has_xattrs: bool
 
 
 class Tree:
@@ -79,6 +81,8 @@ class Tree:
             "has_owner": options.owner is not None,
             "owner_uid": uid,
             "owner_gid": gid,
+            "has_capabilities": options.has_capabilities,
+            "has_xattrs": options.has_xattrs,
         }
         cell = ffi.new("pcv_tree **")
         _check(lib.pcv_tree_new(ffi.new("struct pcv_tree_options *", members), -1, cell))
@@ -163,12 +167,12 @@ class Tree:
         """The number of an object found under a name, known or new."""
         found = ffi.new("struct stat *", {"st_dev": st.st_dev, "st_ino": st.st_ino, "st_mode": st.st_mode})
         cell = ffi.new("pcv_inode **")
-        _check(lib.pcv_inodes_intern(self.pointer.inodes, found, self.inode(parent), cname, cell))
+        _check_link(lib.pcv_inodes_intern(self.pointer.inodes, found, self.inode(parent), cname, cell))
         return cell[0].number
 
     def add_link(self, number: int, parent: int, cname: bytes) -> None:
         """Record a name."""
-        _check(lib.pcv_inodes_add_link(self.pointer.inodes, self.inode(number), self.inode(parent), cname))
+        _check_link(lib.pcv_inodes_add_link(self.pointer.inodes, self.inode(number), self.inode(parent), cname))
 
     def remove_link(self, number: int, parent: int, cname: bytes) -> None:
         """Take back a name."""
@@ -223,8 +227,12 @@ class Tree:
         return ffi.addressof(self.pointer, "dirs")
 
 
-def _check(rc: int) -> None:
+def _check_link(rc: int) -> None:
     if rc == -errno.ELOOP:
         raise InternalError("the root of a volume appeared inside it")
+    _check(rc)
+
+
+def _check(rc: int) -> None:
     if rc != 0:
         raise OSError(-rc, os.strerror(-rc))

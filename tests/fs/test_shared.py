@@ -19,7 +19,7 @@ from tests.support.flavours import PASSWORD
 
 LONG = b"L" * 250
 
-pytestmark = pytest.mark.flavours("default", "plaintextnames", "longnamemax-62")
+pytestmark = [pytest.mark.flavours("default", "plaintextnames", "longnamemax-62"), pytest.mark.python_engine]
 
 
 class Peers(NamedTuple):
