@@ -20,6 +20,12 @@ class HandleCell(CData):
 
     def __getitem__(self, index: Literal[0], /) -> CData: ...
 
+class Cname(CData):
+    """Owned ``struct pcv_cname``."""
+
+    name: CData
+    full: CData
+
 class LaneStatistics(CData):
     """Owned ``struct pcv_lane_statistics``."""
 
@@ -60,6 +66,10 @@ class Ffi:
     @overload
     def new(self, cdecl: Literal["char[]"], init: bytes, /) -> CData: ...
     @overload
+    def new(self, cdecl: Literal["char[]"], size: int, /) -> CData: ...
+    @overload
+    def new(self, cdecl: Literal["struct pcv_cname *"], /) -> Cname: ...
+    @overload
     def new(self, cdecl: Literal["struct pcv_name_format *"], init: Mapping[str, int | CData], /) -> CData: ...
     @overload
     def new(self, cdecl: Literal["struct pcv_lane_options *"], init: Mapping[str, int], /) -> CData: ...
@@ -70,6 +80,7 @@ class Ffi:
     def gc(self, cdata: CData, destructor: Callable[[CData], None], size: int = 0) -> CData: ...
     def release(self, cdata: CData) -> None: ...
     def buffer(self, cdata: CData, size: int) -> Buffer: ...
+    def string(self, cdata: CData) -> bytes: ...
     def from_buffer(
         self,
         cdecl: Literal["uint8_t[]"],
@@ -271,6 +282,34 @@ class Lib:
         is_keep_size: bool,
         scratch: CData,
         bad_block: IntCell,
+        /,
+    ) -> int: ...
+
+    PCV_NAME_MAX: int
+    PCV_FULL_CNAME_MAX: int
+    PCV_TARGET_MAX: int
+    PCV_CNAME_PLAIN: int
+    PCV_CNAME_LONG: int
+    PCV_CNAME_SIDECAR: int
+    PCV_CNAME_RESERVED: int
+    PCV_CNAME_LEFTOVER: int
+    def pcv_name_encode(self, name_format: CData, diriv: bytes, name: bytes, size: int, out: CData, /) -> int: ...
+    def pcv_name_decode(
+        self, name_format: CData, diriv: bytes, full: bytes, full_size: int, name: CData, size: IntCell, /
+    ) -> int: ...
+    def pcv_cname_classify(self, name_format: CData, is_root: bool, cname: bytes, /) -> int: ...
+    def pcv_target_encode(
+        self, name_format: CData, aead: CData, nonce_size: int, target: bytes, size: int, stored: CData, /
+    ) -> int: ...
+    def pcv_target_decode(
+        self,
+        name_format: CData,
+        aead: CData,
+        nonce_size: int,
+        stored: bytes,
+        stored_size: int,
+        target: CData,
+        size: IntCell,
         /,
     ) -> int: ...
 
