@@ -32,6 +32,9 @@ PCV_MUST_USE int pcv_dirs_fd(struct pcv_dirs *dirs, pcv_inode *dir);
 /* The directory's IV, zero without IVs; *diriv is valid as long as dir. -EIO: it is missing or malformed. */
 PCV_MUST_USE int pcv_dirs_diriv(struct pcv_dirs *dirs, pcv_inode *dir, const uint8_t **diriv);
 
+/* Cache a descriptor of a directory, which is taken over, and its IV unless that is NULL. */
+void pcv_dirs_adopt(struct pcv_dirs *dirs, pcv_inode *dir, int fd, const uint8_t *diriv);
+
 /* Close a cached descriptor, if there is one. */
 void pcv_dirs_evict(struct pcv_dirs *dirs, pcv_inode *dir);
 /* Close those that are too many, least recently used first. Between requests only. */

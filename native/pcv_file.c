@@ -68,6 +68,11 @@ static uint64_t to_plain_size(const pcv_file_policy *p, uint64_t cipher_size)
     return size;
 }
 
+uint64_t pcv_file_plain_size(const pcv_file_policy *policy, uint64_t cipher_size)
+{
+    return to_plain_size(policy, cipher_size);
+}
+
 static uint64_t cipher_off(const pcv_file_policy *p, uint64_t block)
 {
     return PCV_HEADER_SIZE + block * p->cipher_block;
@@ -698,14 +703,6 @@ int pcv_file_size(pcv_file *f, uint64_t *size)
     *size = f->size;
     pthread_rwlock_unlock(&f->lock);
     return rc;
-}
-
-int pcv_file_stat(pcv_file *f, struct stat *st)
-{
-    if (fstat(f->fd, st) != 0)
-        return -errno;
-    st->st_size = (off_t)to_plain_size(f->policy, (uint64_t)st->st_size);
-    return 0;
 }
 
 int pcv_file_seek(pcv_file *f, uint64_t offset, int whence, uint64_t *result)

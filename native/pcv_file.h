@@ -13,7 +13,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/stat.h>
 
 #include "pcv_aead.h"
 #include "pcv_err.h"
@@ -37,6 +36,9 @@ enum pcv_prealloc {
 PCV_MUST_USE int pcv_file_policy_new(pcv_aead *aead, size_t overhead, pcv_intents *intents, int prealloc,
                                      bool is_shared, pcv_file_policy **out);
 void pcv_file_policy_free(pcv_file_policy *policy);
+
+/* The size to show for a backing file of that size. */
+uint64_t pcv_file_plain_size(const pcv_file_policy *policy, uint64_t cipher_size);
 
 /* Buffers for one thread at a time. */
 PCV_MUST_USE int pcv_scratch_new(pcv_scratch **out);
@@ -68,9 +70,6 @@ PCV_MUST_USE int pcv_file_sync(pcv_file *file, bool is_data_only);
 
 /* Plaintext size. */
 PCV_MUST_USE int pcv_file_size(pcv_file *file, uint64_t *size);
-
-/* fstat with st_size in plaintext. */
-PCV_MUST_USE int pcv_file_stat(pcv_file *file, struct stat *st);
 
 /* SEEK_DATA or SEEK_HOLE in plaintext offsets, in whole blocks. -ENXIO past the end. */
 PCV_MUST_USE int pcv_file_seek(pcv_file *file, uint64_t offset, int whence, uint64_t *result);

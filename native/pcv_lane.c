@@ -14,19 +14,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "pcv_nodes.h"
 #include "pcv_serve.h"
 
 /* The largest message from the kernel: a write of 1 MiB with its headers. */
 #define MESSAGE_ROOM (PCV_FILE_IO_MAX + 2 * PCV_BLOCK_SIZE)
-/* From libfuse: directory listings are the largest. */
-#define SOCKET_WANTED (1 << 20)
-#define SOCKET_OVERHEAD 4096 /* what the kernel may count on top of a message, for the sender's limit */
+/* From libfuse: values of attributes are the largest. */
+#define REPLY_ROOM (128 << 10)
 #define JOBS (PCV_LANE_WORKERS_MAX + 4)
 #define LARGE_IO (64 << 10)   /* reads and writes from here on are worth handing to a worker */
 #define SLOW_SYNC_US 200      /* a disk that syncs faster than this is not worth waking a worker for */
 #define CORRUPT_RING 64
-#define FORGETS_MAX 3840 /* in a message to libfuse: it fits any socket and every buffer */
 
 struct job {
     struct job *next;
@@ -60,18 +57,15 @@ struct pcv_lane {
     int dev;
     int sock;      /* our end; libfuse has the other */
     int wake;      /* eventfd: stop, or a worker has something to report */
-    size_t listing_max; /* largest directory listing that fits the socket */
-    struct pcv_nodes nodes;
-    pcv_dirs *dirs; /* NULL until pcv_lane_set_names; main thread only */
+    pcv_tree *tree; /* main thread only */
     struct pcv_server server; /* main thread's */
 
     /* main thread only */
-    struct job *parked; /* waits for its file or directory */
-    bool is_idle;       /* slept long enough to say so */
-    bool is_idle_told;
+    struct job *parked; /* waits for its file */
     uint64_t event_node, event_value;
-    uint8_t *reply;     /* from libfuse, SOCKET_WANTED */
-    uint64_t init_unique, opendir_unique; /* of the one under way, else 0 */
+    char event_name[PCV_NAME_MAX + 1];
+    uint8_t *reply;     /* from libfuse, REPLY_ROOM */
+    uint64_t init_unique; /* of the one under way, else 0 */
     uint64_t init_offered; /* what the kernel can do */
     unsigned int spin_score; /* 0 .. 8: how often polling paid lately */
     unsigned int spin_turn;
@@ -244,6 +238,26 @@ static void help_locked(pcv_lane *lane)
     pthread_mutex_lock(&lane->lock);
 }
 
+static bool is_used_locked(const pcv_lane *lane, const pcv_file *file)
+{
+    for (int i = 0; i < JOBS; i++) {
+        if (lane->jobs[i].file == file)
+            return true;
+    }
+    return false;
+}
+
+/* A file is about to be closed, and whoever opens it anew must find it as the requests under way leave it. A sync goes
+ * on: it has a reference of its own. */
+static void wait_for_users(void *context, pcv_file *file)
+{
+    pcv_lane *lane = context;
+    pthread_mutex_lock(&lane->lock);
+    while (is_used_locked(lane, file))
+        help_locked(lane);
+    pthread_mutex_unlock(&lane->lock);
+}
+
 /* --- syncs ------------------------------------------------------------------------------------------------------ */
 
 static void let_go(const struct sync *sync)
@@ -323,24 +337,12 @@ static void *work(void *arg)
 
 /* --- life ------------------------------------------------------------------------------------------------------- */
 
-/* A pair whose messages may be as large as a directory listing; where the limit of an ordinary user forbids that, the
- * kernel is asked for smaller listings. */
+/* What goes through it is small: the largest message is an attribute of 64 KiB with its headers. */
 static int make_sockets(pcv_lane *lane, int *python_fd)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return -errno;
-    int wanted = SOCKET_WANTED + SOCKET_OVERHEAD, got = 0;
-    socklen_t size = sizeof got;
-    for (int i = 0; i < 2; i++) {
-        if (setsockopt(pair[i], SOL_SOCKET, SO_SNDBUFFORCE, &wanted, sizeof wanted) != 0)
-            (void)setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &wanted, sizeof wanted);
-    }
-    if (getsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &got, &size) != 0 || got < 4 * SOCKET_OVERHEAD)
-        got = 8 * SOCKET_OVERHEAD;
-    lane->listing_max = (size_t)got / 2 - SOCKET_OVERHEAD; /* the kernel reports twice what may be used */
-    if (lane->listing_max > SOCKET_WANTED - SOCKET_OVERHEAD)
-        lane->listing_max = SOCKET_WANTED - SOCKET_OVERHEAD;
     lane->sock = pair[0];
     *python_fd = pair[1];
     return 0;
@@ -351,7 +353,7 @@ static int start_workers(pcv_lane *lane)
     for (int i = 0; i < lane->options.workers; i++) {
         struct worker *worker = &lane->workers[i];
         worker->lane = lane;
-        int rc = pcv_server_init(&worker->server, lane->dev, lane->options.attr_timeout_s);
+        int rc = pcv_server_init(&worker->server, lane->dev, &lane->tree->options);
         if (rc == 0 && (rc = -pthread_create(&worker->thread, NULL, work, worker)) != 0)
             pcv_server_destroy(&worker->server);
         if (rc != 0)
@@ -361,7 +363,7 @@ static int start_workers(pcv_lane *lane)
     return 0;
 }
 
-int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *python_fd)
+int pcv_lane_new(const struct pcv_lane_options *options, pcv_tree *tree, pcv_lane **out, int *python_fd)
 {
     if (options->workers < 1 || options->workers > PCV_LANE_WORKERS_MAX)
         return -EINVAL;
@@ -378,7 +380,8 @@ int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *py
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->queued, NULL);
     pthread_cond_init(&lane->returned, NULL);
-    int rc = pcv_nodes_init(&lane->nodes);
+    lane->tree = tree;
+    int rc = 0;
     for (int i = 0; i < JOBS; i++)
         lane->jobs[i].dir_fd = -1;
     for (int i = 0; rc == 0 && i < JOBS; i++) {
@@ -387,7 +390,7 @@ int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *py
         else
             give_back(lane, &lane->jobs[i]);
     }
-    lane->reply = malloc(SOCKET_WANTED);
+    lane->reply = malloc(REPLY_ROOM);
     if (rc == 0 && !lane->reply)
         rc = -ENOMEM;
     if (rc == 0 && (lane->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
@@ -395,7 +398,7 @@ int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *py
     if (rc == 0 && fcntl(lane->dev, F_SETFL, O_NONBLOCK) != 0)
         rc = -errno;
     if (rc == 0)
-        rc = pcv_server_init(&lane->server, lane->dev, options->attr_timeout_s);
+        rc = pcv_server_init(&lane->server, lane->dev, &lane->tree->options);
     if (rc == 0)
         rc = make_sockets(lane, python_fd);
     if (rc == 0 && (rc = start_workers(lane)) != 0)
@@ -404,6 +407,8 @@ int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *py
         pcv_lane_free(lane);
         return rc;
     }
+    tree->before_close = wait_for_users;
+    tree->context = lane;
     *out = lane;
     return 0;
 }
@@ -428,9 +433,7 @@ void pcv_lane_free(pcv_lane *lane)
             close(lane->jobs[i].dir_fd);
         free(lane->jobs[i].message);
     }
-    if (lane->nodes.slots)
-        pcv_nodes_destroy(&lane->nodes);
-    pcv_dirs_free(lane->dirs);
+    lane->tree->before_close = NULL;
     pcv_server_destroy(&lane->server);
     if (lane->sock >= 0)
         close(lane->sock);
@@ -462,27 +465,16 @@ static void amend_init_reply(pcv_lane *lane, uint8_t *message, size_t size)
     /* O_TRUNC comes as a SETATTR: there is no OPEN. */
     init->flags &= ~(uint32_t)(FUSE_ATOMIC_O_TRUNC | FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE);
     init->flags |= offered & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_READ);
-    if (lane->options.has_cached_dirs)
-        init->flags |= offered & FUSE_CACHE_SYMLINKS;
+    init->flags |= offered & FUSE_CACHE_SYMLINKS; /* nobody else changes the cipherdir */
     init->max_background = 64;
     init->congestion_threshold = 48;
 }
 
-/* Let the kernel keep listings that nobody else changes. */
-static void amend_opendir_reply(pcv_lane *lane, uint8_t *message, size_t size)
-{
-    struct fuse_out_header *out = (struct fuse_out_header *)(void *)message;
-    struct fuse_open_out *open = (struct fuse_open_out *)(void *)(out + 1);
-    if (lane->options.has_cached_dirs && out->error == 0 && size >= sizeof *out + sizeof *open)
-        open->open_flags |= FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE;
-}
-
-/* Pass on everything that libfuse has written since. The unique of the only OPENDIR under way is remembered in
- * event_value while Python works on it. */
+/* Pass on everything that libfuse has written since. */
 static int pass_replies(pcv_lane *lane)
 {
     for (;;) {
-        ssize_t size = recv(lane->sock, lane->reply, SOCKET_WANTED, MSG_DONTWAIT);
+        ssize_t size = recv(lane->sock, lane->reply, REPLY_ROOM, MSG_DONTWAIT);
         if (size < 0 && errno == EINTR)
             continue;
         if (size < 0)
@@ -493,9 +485,6 @@ static int pass_replies(pcv_lane *lane)
         if (unique != 0 && unique == lane->init_unique) {
             lane->init_unique = 0;
             amend_init_reply(lane, lane->reply, (size_t)size);
-        } else if (unique != 0 && unique == lane->opendir_unique) {
-            lane->opendir_unique = 0;
-            amend_opendir_reply(lane, lane->reply, (size_t)size);
         }
         /* ENOENT: the request was aborted. Errors of notifications go nowhere, as they would without us. */
         while (write(lane->dev, lane->reply, (size_t)size) < 0 && errno == EINTR)
@@ -510,31 +499,17 @@ static bool has_reply(const struct fuse_in_header *in)
     return in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET && in->opcode != FUSE_INTERRUPT;
 }
 
-/* Hand a message to libfuse, adapted. */
+/* Hand a message to libfuse. Python may change anything. */
 static int forward(pcv_lane *lane, struct job *job)
 {
     struct fuse_in_header *in = (struct fuse_in_header *)(void *)job->message;
-    switch (in->opcode) {
-    case FUSE_INIT: {
+    if (in->opcode == FUSE_INIT) {
         struct fuse_init_in *init = (struct fuse_init_in *)(void *)(in + 1);
         lane->init_unique = in->unique;
         lane->init_offered = init->flags;
         init->flags &= ~(uint32_t)(FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE);
-        break;
     }
-    case FUSE_OPENDIR:
-        lane->opendir_unique = in->unique;
-        break;
-    case FUSE_READDIR:
-    case FUSE_READDIRPLUS: {
-        struct fuse_read_in *r = (struct fuse_read_in *)(void *)(in + 1);
-        if (r->size > lane->listing_max)
-            r->size = (uint32_t)lane->listing_max;
-        break;
-    }
-    default:
-        break;
-    }
+    pcv_tree_changed(lane->tree);
     ssize_t sent;
     do {
         sent = send(lane->sock, job->message, job->size, MSG_NOSIGNAL);
@@ -551,83 +526,31 @@ static int forward(pcv_lane *lane, struct job *job)
     return error == EPIPE || error == ECONNRESET ? -error : 0; /* else it is about this message, or passes */
 }
 
-/* The kernel puts as many forgets into one message as our buffer takes, which is more than libfuse's or a socket does.
- * Hand over the last of them; the rest stay parked. */
-static int forward_forgets(pcv_lane *lane, struct job *job)
+/* The kernel keeps listings from then on, and asks for them by node id. Before Linux 5.1 it needs to be told so each
+ * time. */
+static void answer_opendir(pcv_lane *lane, const struct fuse_in_header *in)
 {
-    struct fuse_in_header *in = (struct fuse_in_header *)(void *)job->message;
-    struct fuse_batch_forget_in *batch = (struct fuse_batch_forget_in *)(void *)(in + 1);
-    const size_t head_size = sizeof *in + sizeof *batch, rest_size = FORGETS_MAX * sizeof(struct fuse_forget_one);
-    if (job->size < head_size || batch->count <= FORGETS_MAX ||
-        batch->count != (job->size - head_size) / sizeof(struct fuse_forget_one))
-        return forward(lane, job);
-    batch->count -= FORGETS_MAX;
-    job->size -= rest_size;
-    in->len = (uint32_t)job->size;
-    struct {
-        struct fuse_in_header in;
-        struct fuse_batch_forget_in batch;
-    } head = {*in, {.count = FORGETS_MAX}};
-    head.in.len = (uint32_t)(head_size + rest_size);
-    struct iovec parts[2] = {{&head, head_size}, {job->message + job->size, rest_size}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    while (sendmsg(lane->sock, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
-        ;
-    lane->parked = job;
-    return PCV_LANE_REQUEST;
-}
-
-/* A string of a message, NUL included; NULL if the message ends before it does. */
-static const char *string_at(const struct fuse_in_header *in, size_t size, size_t offset)
-{
-    const char *start = (const char *)in + sizeof *in + offset;
-    return size > sizeof *in + offset && memchr(start, '\0', size - sizeof *in - offset) ? start : NULL;
-}
-
-static bool answer_lookup(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
-{
-    const char *name = string_at(in, size, 0);
-    if (!lane->dirs || !name || !pcv_dirs_is_absent(lane->dirs, in->nodeid, name, strlen(name)))
-        return false;
-    struct fuse_entry_out out = {.entry_valid = lane->options.attr_timeout_s}; /* node 0: to be remembered as absent */
+    if (lane->init_offered & FUSE_NO_OPENDIR_SUPPORT) {
+        pcv_reply_error(lane->dev, in->unique, ENOSYS);
+        return;
+    }
+    struct fuse_open_out out = {.open_flags = FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE};
     pcv_reply(lane->dev, in->unique, &out, sizeof out);
-    return true;
 }
 
-static bool answer_getattr(pcv_lane *lane, const struct fuse_in_header *in)
-{
-    struct stat st;
-    int fd = lane->dirs && lane->options.serves_attrs ? pcv_dirs_fd(lane->dirs, in->nodeid) : -1;
-    if (fd < 0 || fstat(fd, &st) != 0)
-        return false;
-    pcv_reply_attr(lane->dev, in, &st, lane->options.attr_timeout_s);
-    return true;
-}
-
-static bool answer_getxattr(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
-{
-    const char *name = string_at(in, size, sizeof(struct fuse_getxattr_in));
-    if (lane->options.has_capabilities || !name || strcmp(name, "security.capability") != 0)
-        return false;
-    pcv_reply_error(lane->dev, in->unique, EOPNOTSUPP);
-    return true;
-}
-
-/* What the lane answers without a file. True if it did. */
-static bool answer(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
+/* What needs no look at anything. True if it was answered. */
+static bool answer(pcv_lane *lane, const struct fuse_in_header *in)
 {
     switch (in->opcode) {
-    case FUSE_LOOKUP:
-        return answer_lookup(lane, in, size);
-    case FUSE_GETATTR:
-        return answer_getattr(lane, in);
-    case FUSE_GETXATTR:
-        return answer_getxattr(lane, in, size);
     case FUSE_OPEN: /* none needed: the kernel stops asking, and keeps its cache over opens */
     case FUSE_FLUSH:
         pcv_reply_error(lane->dev, in->unique, ENOSYS);
         return true;
-    case FUSE_RELEASE: /* of a file made before the first OPEN */
+    case FUSE_OPENDIR:
+        answer_opendir(lane, in);
+        return true;
+    case FUSE_RELEASE: /* of what was opened before the first answer */
+    case FUSE_RELEASEDIR:
         pcv_reply_error(lane->dev, in->unique, 0);
         return true;
     case FUSE_INTERRUPT: /* nothing we do is worth interrupting; no reply is due */
@@ -637,53 +560,74 @@ static bool answer(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
     }
 }
 
-static int park(pcv_lane *lane, struct job *job, int event, uint64_t value)
+/* A directory to sync gets a descriptor of its own, since the cached one may be closed meanwhile. */
+static int sync_dir(pcv_lane *lane, struct job *job)
 {
-    lane->parked = job;
-    lane->event_node = header_of(job)->nodeid;
-    lane->event_value = value;
-    return event;
+    const struct fuse_in_header *in = header_of(job);
+    pcv_inode *dir = pcv_inodes_get(lane->tree->inodes, in->nodeid);
+    int fd = dir ? pcv_dirs_fd(&lane->tree->dirs, dir) : -ESTALE;
+    if (fd >= 0 && (fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        fd = -errno;
+    if (fd < 0) {
+        pcv_reply_error(lane->dev, in->unique, -fd);
+        give_back(lane, job);
+    } else {
+        job->dir_fd = fd;
+        run_sync(lane, job);
+    }
+    return 0;
+}
+
+static bool is_large(const struct fuse_in_header *in)
+{
+    return (in->opcode == FUSE_READ || in->opcode == FUSE_WRITE) &&
+           ((const struct fuse_read_in *)(const void *)(in + 1))->size >= LARGE_IO;
+}
+
+/* Serve a request that needs a file, or park it until Python has opened that. */
+static int serve_file(pcv_lane *lane, struct job *job)
+{
+    const struct fuse_in_header *in = header_of(job);
+    bool must_write = pcv_needs_writable(in);
+    pcv_inode *inode = pcv_inodes_get(lane->tree->inodes, in->nodeid);
+    if (!inode || inode->type != S_IFREG) {
+        pcv_reply_error(lane->dev, in->unique, !inode ? ESTALE : inode->type == S_IFDIR ? EISDIR : EINVAL);
+        give_back(lane, job);
+        return 0;
+    }
+    if (pcv_tree_open(lane->tree, inode, must_write) != 0) {
+        count(&lane->need_file);
+        lane->parked = job;
+        lane->event_node = in->nodeid;
+        lane->event_value = must_write;
+        return PCV_LANE_NEED_FILE;
+    }
+    job->file = pcv_file_ref(inode->file);
+    if (in->opcode == FUSE_FSYNC)
+        run_sync(lane, job);
+    else if (is_large(in))
+        enqueue(lane, job);
+    else
+        run(lane, &lane->server, job);
+    return 0;
 }
 
 /* Serve, queue, forward or park a message. 0 to go on, else an event or -errno. */
 static int dispatch(pcv_lane *lane, struct job *job)
 {
     const struct fuse_in_header *in = header_of(job);
-    if (answer(lane, in, job->size)) {
-        count(&lane->served);
-        give_back(lane, job);
-        return 0;
-    }
-    if (in->opcode == FUSE_FSYNCDIR) {
-        if (job->dir_fd < 0)
-            return park(lane, job, PCV_LANE_NEED_DIR, 0);
-        count(&lane->served);
-        run_sync(lane, job);
-        return 0;
-    }
-    if (in->opcode == FUSE_BATCH_FORGET)
-        return forward_forgets(lane, job);
-    if (!pcv_is_served(in, job->size, lane->options.serves_attrs))
+    bool is_done = answer(lane, in) || pcv_tree_serve(lane->tree, in, job->size);
+    bool is_file = !is_done && pcv_is_served(in, job->size);
+    if (!is_done && !is_file && in->opcode != FUSE_FSYNCDIR)
         return forward(lane, job);
-    bool needs_writable = pcv_needs_writable(in);
-    job->file = pcv_nodes_get(&lane->nodes, in->nodeid);
-    if (!job->file || (needs_writable && !pcv_file_is_writable(job->file))) {
-        pcv_file_unref(job->file);
-        job->file = NULL;
-        if (in->opcode == FUSE_GETATTR || (in->opcode == FUSE_SETATTR && !needs_writable))
-            return forward(lane, job);
-        count(&lane->need_file);
-        return park(lane, job, PCV_LANE_NEED_FILE, needs_writable);
-    }
     count(&lane->served);
-    if (in->opcode == FUSE_FSYNC)
-        run_sync(lane, job);
-    else if ((in->opcode == FUSE_READ || in->opcode == FUSE_WRITE) &&
-             ((const struct fuse_read_in *)(const void *)(in + 1))->size >= LARGE_IO)
-        enqueue(lane, job);
+    int rc = 0;
+    if (is_done)
+        give_back(lane, job);
     else
-        run(lane, &lane->server, job);
-    return 0;
+        rc = is_file ? serve_file(lane, job) : sync_dir(lane, job);
+    pcv_tree_trim(lane->tree);
+    return rc;
 }
 
 /* One message from the device into job: its size, 0 if there is none, or -errno. */
@@ -736,14 +680,15 @@ static bool has_work_under_way(pcv_lane *lane)
     return is_busy;
 }
 
+/* Files are closed when nobody has used any for a while: an open one keeps others from things. */
 static int sleep_until_something(pcv_lane *lane)
 {
     struct pollfd fds[2] = {{.fd = lane->dev, .events = POLLIN}, {.fd = lane->wake, .events = POLLIN}};
-    bool may_idle = !lane->is_idle && pcv_nodes_count(&lane->nodes) > 0;
-    int ready = poll(fds, 2, may_idle ? PCV_LANE_IDLE_MS : -1);
+    int ready = poll(fds, 2, lane->tree->file_count > 0 ? PCV_LANE_IDLE_MS : -1);
     if (ready < 0 && errno != EINTR)
         return -errno;
-    lane->is_idle = ready == 0 && !has_work_under_way(lane);
+    if (ready == 0 && !has_work_under_way(lane))
+        pcv_tree_detach_all(lane->tree);
     if (fds[1].revents) {
         uint64_t count;
         (void)!read(lane->wake, &count, sizeof count);
@@ -767,6 +712,21 @@ static bool take_corrupt(pcv_lane *lane)
     return is_found;
 }
 
+static bool take_note(pcv_lane *lane, int *event)
+{
+    pcv_tree *tree = lane->tree;
+    if (tree->note_count == 0)
+        return false;
+    const struct pcv_note *note = &tree->notes[--tree->note_count];
+    lane->event_node = note->dir;
+    lane->event_value = 0;
+    strcpy(lane->event_name, note->cname);
+    *event = note->kind == PCV_NOTE_BAD_NAME    ? PCV_LANE_BAD_NAME
+             : note->kind == PCV_NOTE_LEFTOVERS ? PCV_LANE_LEFTOVERS
+                                                : PCV_LANE_NO_DIRIV;
+    return true;
+}
+
 /* The next message, or 0 after work was found elsewhere, or -errno. */
 static ssize_t next_message(pcv_lane *lane, struct job *job)
 {
@@ -786,7 +746,7 @@ static ssize_t next_message(pcv_lane *lane, struct job *job)
 
 int pcv_lane_wait(pcv_lane *lane)
 {
-    int rc = pass_replies(lane);
+    int event, rc = pass_replies(lane);
     if (rc != 0)
         return rc;
     struct job *job = lane->parked;
@@ -803,10 +763,8 @@ int pcv_lane_wait(pcv_lane *lane)
             return PCV_LANE_ENDED;
         if (atomic_load_explicit(&lane->corrupt_count, memory_order_relaxed) > 0 && take_corrupt(lane))
             return PCV_LANE_CORRUPT;
-        if (lane->is_idle && !lane->is_idle_told) {
-            lane->is_idle_told = true;
-            return PCV_LANE_IDLE;
-        }
+        if (take_note(lane, &event))
+            return event;
         job = take_spare(lane);
         if (!job) {
             pthread_mutex_lock(&lane->lock);
@@ -823,7 +781,6 @@ int pcv_lane_wait(pcv_lane *lane)
             return size == -ENODEV || size == -ECONNABORTED ? PCV_LANE_ENDED : (int)size;
         }
         job->size = (size_t)size;
-        lane->is_idle = lane->is_idle_told = false;
         rc = dispatch(lane, job);
         if (rc != 0) {
             hand_over_queue(lane);
@@ -838,56 +795,17 @@ void pcv_lane_event_details(const pcv_lane *lane, uint64_t *node, uint64_t *valu
     *value = lane->event_value;
 }
 
-int pcv_lane_give_file(pcv_lane *lane, uint64_t node, pcv_file *file)
+const char *pcv_lane_event_name(const pcv_lane *lane)
 {
-    return pcv_nodes_put(&lane->nodes, node, file);
+    return lane->event_name;
 }
 
-static bool is_used_locked(const pcv_lane *lane, const pcv_file *file)
+int pcv_lane_give_fd(pcv_lane *lane, uint64_t node, int fd, bool is_writable)
 {
-    for (int i = 0; i < JOBS; i++) {
-        if (lane->jobs[i].file == file)
-            return true;
-    }
-    return false;
-}
-
-void pcv_lane_drop_file(pcv_lane *lane, uint64_t node)
-{
-    pcv_file *file = pcv_nodes_get(&lane->nodes, node);
-    if (!file)
-        return;
-    pcv_nodes_remove(&lane->nodes, node);
-    pthread_mutex_lock(&lane->lock);
-    while (is_used_locked(lane, file))
-        help_locked(lane);
-    pthread_mutex_unlock(&lane->lock);
-    pcv_file_unref(file);
-}
-
-int pcv_lane_set_names(pcv_lane *lane, const struct pcv_name_format *format)
-{
-    return lane->dirs ? -EINVAL : pcv_dirs_new(format, &lane->dirs);
-}
-
-void pcv_lane_give_directory(pcv_lane *lane, uint64_t node, int fd, const uint8_t diriv[PCV_DIRIV_SIZE])
-{
-    if (lane->dirs)
-        (void)!pcv_dirs_put(lane->dirs, node, fd, diriv);
-}
-
-void pcv_lane_drop_directory(pcv_lane *lane, uint64_t node)
-{
-    if (lane->dirs)
-        pcv_dirs_remove(lane->dirs, node);
-}
-
-void pcv_lane_give_dir(pcv_lane *lane, int fd)
-{
-    if (lane->parked)
-        lane->parked->dir_fd = fd;
-    else
-        close(fd);
+    pcv_inode *inode = pcv_inodes_get(lane->tree->inodes, node);
+    if (!inode || inode->type != S_IFREG)
+        return -ESTALE;
+    return pcv_tree_attach(lane->tree, inode, fd, is_writable);
 }
 
 void pcv_lane_refuse(pcv_lane *lane, int error)
@@ -909,5 +827,9 @@ void pcv_lane_get_statistics(const pcv_lane *lane, struct pcv_lane_statistics *o
         .stolen = lane->stolen,
         .spin_hits = lane->spin_hits,
         .spin_misses = lane->spin_misses,
+        .inodes = pcv_inodes_count(lane->tree->inodes),
+        .lookups = pcv_inodes_lookups(lane->tree->inodes),
+        .open_files = lane->tree->file_count,
+        .open_dirs = lane->tree->dirs.count,
     };
 }

@@ -2,12 +2,13 @@
  *
  *     kernel /dev/fuse  <-->  lane  <-- SOCK_SEQPACKET pair -->  libfuse session of pyfuse3
  *
- * What it serves itself: lookups of names that do not exist, and attributes, in directories that it was told of; READ, WRITE, FSYNC, FSYNCDIR, FALLOCATE, LSEEK, SETATTR of size and times, and GETATTR of files
- * that it has open; and OPEN, FLUSH, RELEASE of files, by telling the kernel that there is no need for them. Everything else goes
- * to Python through the socket, and Python's replies go back to the kernel.
+ * What it serves itself: the common case of names and attributes (pcv_tree.h), the content of files (pcv_serve.h), and
+ * OPEN, FLUSH, RELEASE, OPENDIR, RELEASEDIR, by telling the kernel that there is no need for them. Everything else goes
+ * to Python through the socket, works on the same tree, and Python's replies go back to the kernel.
  *
- * Files are known by node id, not by handle: since OPEN is answered ENOSYS, the kernel sends none. When a request needs
- * a file that the lane has not got, it is parked and pcv_lane_wait returns PCV_LANE_NEED_FILE.
+ * Files are known by node id, not by handle: since OPEN is answered ENOSYS, the kernel sends none. The lane opens a file
+ * when it first needs it. If that takes more than its name, the request is parked and pcv_lane_wait returns
+ * PCV_LANE_NEED_FILE.
  *
  * Threads: one thread calls pcv_lane_wait and everything marked "main"; the lane has workers of its own for what may
  * take long (syncing) and for what can run beside the main thread (large reads and writes). Replies are matched by the
@@ -21,40 +22,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "pcv_dirs.h"
 #include "pcv_err.h"
-#include "pcv_file.h"
+#include "pcv_tree.h"
 
 typedef struct pcv_lane pcv_lane;
 
 enum pcv_lane_event {
     PCV_LANE_REQUEST = 1,   /* a message for pyfuse3 is in the socket */
-    PCV_LANE_NEED_FILE = 2, /* answer with pcv_lane_give_file or pcv_lane_refuse, then wait again */
+    PCV_LANE_NEED_FILE = 2, /* answer with pcv_lane_give_fd or pcv_lane_refuse, then wait again */
     PCV_LANE_CORRUPT = 3,   /* a block did not decrypt; the request was answered EIO */
     PCV_LANE_ENDED = 4,     /* the kernel let go of the mount, or pcv_lane_stop */
-    PCV_LANE_NEED_DIR = 5, /* a directory to sync: answer with pcv_lane_give_dir or pcv_lane_refuse, then wait again */
-    PCV_LANE_IDLE = 6, /* nothing happened for PCV_LANE_IDLE_MS, and files are open; once per pause */
+    PCV_LANE_BAD_NAME = 5,  /* an entry of a directory, pcv_lane_event_name, can't be decrypted and was hidden */
+    PCV_LANE_LEFTOVERS = 6, /* a directory has temporary names that a killed process left */
+    PCV_LANE_NO_DIRIV = 7,  /* a directory has no usable IV; the request was answered EIO */
 };
 
 struct pcv_lane_options {
     int dev_fd; /* /dev/fuse, mounted; becomes non-blocking; stays the caller's */
     int workers; /* 1 .. PCV_LANE_WORKERS_MAX */
     unsigned int spin_us; /* how long to poll the device before sleeping, if polling pays */
-    uint64_t attr_timeout_s; /* of the attributes that the lane answers */
-    bool has_capabilities; /* security.capability has an effect here; else it is not worth asking Python */
-    bool serves_attrs; /* false: attributes are not those of the backing file (force_owner) */
-    bool has_cached_dirs; /* the kernel may keep listings */
 };
 
 struct pcv_lane_statistics {
     uint64_t served, forwarded, need_file, stolen, spin_hits, spin_misses;
+    uint64_t inodes, lookups, open_files, open_dirs;
 };
 
 #define PCV_LANE_WORKERS_MAX 4
-#define PCV_LANE_IDLE_MS 1000
+#define PCV_LANE_IDLE_MS 1000 /* after which files are closed */
 
-/* -errno, or 0. *python_fd: the end of the socket pair for libfuse, the caller's. */
-PCV_MUST_USE int pcv_lane_new(const struct pcv_lane_options *options, pcv_lane **out, int *python_fd);
+/* -errno, or 0. The tree must outlive the lane. *python_fd: the end of the socket pair for libfuse, the caller's. */
+PCV_MUST_USE int pcv_lane_new(const struct pcv_lane_options *options, pcv_tree *tree, pcv_lane **out, int *python_fd);
 
 /* Ends the workers. No other call may be running. NULL is allowed. */
 void pcv_lane_free(pcv_lane *lane);
@@ -66,25 +64,14 @@ PCV_MUST_USE int pcv_lane_wait(pcv_lane *lane);
  * block number. */
 void pcv_lane_event_details(const pcv_lane *lane, uint64_t *node, uint64_t *value);
 
-/* main: the lane may use file for that node from now on; it takes a reference of its own. Replaces what it had. */
-PCV_MUST_USE int pcv_lane_give_file(pcv_lane *lane, uint64_t node, pcv_file *file);
+/* main: of an entry; NUL-terminated, valid until the next wait. */
+const char *pcv_lane_event_name(const pcv_lane *lane);
 
-/* main: answer lookups of absent names in directories that pcv_lane_give_directory makes known. Once. */
-PCV_MUST_USE int pcv_lane_set_names(pcv_lane *lane, const struct pcv_name_format *format);
-
-/* main: know a directory; fd stays the caller's, and open until pcv_lane_drop_directory. */
-void pcv_lane_give_directory(pcv_lane *lane, uint64_t node, int fd, const uint8_t diriv[PCV_DIRIV_SIZE]);
-void pcv_lane_drop_directory(pcv_lane *lane, uint64_t node);
-
-/* main: the directory to sync; fd is taken over. */
-void pcv_lane_give_dir(pcv_lane *lane, int fd);
+/* main: a descriptor of the needed file, taken over on success. -errno. */
+PCV_MUST_USE int pcv_lane_give_fd(pcv_lane *lane, uint64_t node, int fd, bool is_writable);
 
 /* main: the parked request fails with that errno (positive). */
 void pcv_lane_refuse(pcv_lane *lane, int error);
-
-/* main: forget a file. Waits for the reads and writes under way, since whoever opens it anew must find it as they leave
- * it; a sync goes on. Nothing happens if the file is not known. */
-void pcv_lane_drop_file(pcv_lane *lane, uint64_t node);
 
 /* Any thread: make pcv_lane_wait return PCV_LANE_ENDED. */
 void pcv_lane_stop(pcv_lane *lane);

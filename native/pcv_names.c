@@ -9,13 +9,7 @@
 #include "pcv_secret.h"
 #include "pcv_sys.h"
 
-#define CONFIG "gocryptfs.conf"
-#define DIRIV "gocryptfs.diriv"
 #define OURS "gocryptfs." /* what every name begins with that is not somebody's file */
-#define LONG_PREFIX "gocryptfs.longname."
-#define LONG_SUFFIX ".name"
-#define RMDIR_PREFIX "gocryptfs.diriv.rmdir."
-#define MKDIR_PREFIX "gocryptfs.diriv.mkdir."
 
 enum {
     SHA256_SIZE = 32,
@@ -66,9 +60,9 @@ static int hash_name(const struct pcv_name_format *format, const char *full, siz
     ERR_pop_to_mark();
     if (!is_done)
         return -EIO;
-    memcpy(cname, LONG_PREFIX, sizeof LONG_PREFIX - 1);
-    pcv_base64_encode(digest, sizeof digest, format->is_raw64, cname + sizeof LONG_PREFIX - 1);
-    cname[sizeof LONG_PREFIX - 1 + pcv_base64_size(sizeof digest, format->is_raw64)] = '\0';
+    memcpy(cname, PCV_LONG_NAME_PREFIX, sizeof PCV_LONG_NAME_PREFIX - 1);
+    pcv_base64_encode(digest, sizeof digest, format->is_raw64, cname + sizeof PCV_LONG_NAME_PREFIX - 1);
+    cname[sizeof PCV_LONG_NAME_PREFIX - 1 + pcv_base64_size(sizeof digest, format->is_raw64)] = '\0';
     return 0;
 }
 
@@ -171,17 +165,18 @@ int pcv_cname_classify(const struct pcv_name_format *format, bool is_root, const
 {
     if (!starts_with(cname, OURS))
         return PCV_CNAME_PLAIN;
-    if (is_root && strcmp(cname, CONFIG) == 0)
+    if (is_root && strcmp(cname, PCV_CONFIG_NAME) == 0)
         return PCV_CNAME_RESERVED;
     if (!format->eme)
         return PCV_CNAME_PLAIN; /* anybody's file may be called anything else */
-    if (format->has_diriv && strcmp(cname, DIRIV) == 0)
+    if (format->has_diriv && strcmp(cname, PCV_DIRIV_NAME) == 0)
         return PCV_CNAME_RESERVED;
-    if (format->hashes_long && starts_with(cname, LONG_PREFIX)) {
+    if (format->hashes_long && starts_with(cname, PCV_LONG_NAME_PREFIX)) {
         const char *end = cname + strlen(cname); /* the prefix alone is longer than the suffix */
-        return strcmp(end - strlen(LONG_SUFFIX), LONG_SUFFIX) == 0 ? PCV_CNAME_SIDECAR : PCV_CNAME_LONG;
+        return strcmp(end - strlen(PCV_LONG_NAME_SUFFIX), PCV_LONG_NAME_SUFFIX) == 0 ? PCV_CNAME_SIDECAR
+                                                                                     : PCV_CNAME_LONG;
     }
-    if (is_numbered(cname, RMDIR_PREFIX) || is_numbered(cname, MKDIR_PREFIX))
+    if (is_numbered(cname, PCV_DIRIV_RMDIR_PREFIX) || is_numbered(cname, PCV_DIRIV_MKDIR_PREFIX))
         return PCV_CNAME_LEFTOVER;
     return PCV_CNAME_PLAIN;
 }

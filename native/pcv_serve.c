@@ -8,10 +8,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-int pcv_server_init(struct pcv_server *server, int dev_fd, uint64_t attr_timeout_s)
+int pcv_server_init(struct pcv_server *server, int dev_fd, const struct pcv_tree_options *options)
 {
     server->dev_fd = dev_fd;
-    server->attr_timeout_s = attr_timeout_s;
+    server->options = options;
     server->scratch = NULL;
     server->out = malloc(PCV_FILE_IO_MAX + PCV_BLOCK_SIZE);
     if (!server->out || pcv_scratch_new(&server->scratch) != 0) {
@@ -65,9 +65,8 @@ static bool holds(size_t size, size_t body_size)
 }
 
 #define TIMES (FATTR_ATIME | FATTR_MTIME | FATTR_CTIME | FATTR_ATIME_NOW | FATTR_MTIME_NOW)
-#define SIZE (FATTR_SIZE | FATTR_FH | FATTR_LOCKOWNER | FATTR_KILL_SUIDGID)
 
-bool pcv_is_served(const struct fuse_in_header *in, size_t size, bool serves_attrs)
+bool pcv_is_served(const struct fuse_in_header *in, size_t size)
 {
     switch (in->opcode) {
     case FUSE_READ:
@@ -82,12 +81,9 @@ bool pcv_is_served(const struct fuse_in_header *in, size_t size, bool serves_att
         return holds(size, sizeof(struct fuse_fallocate_in));
     case FUSE_LSEEK:
         return holds(size, sizeof(struct fuse_lseek_in));
-    case FUSE_GETATTR:
-        return serves_attrs;
-    case FUSE_SETATTR: {
-        const struct fuse_setattr_in *s = body(in);
-        return serves_attrs && holds(size, sizeof *s) && (s->valid & ~(uint32_t)(TIMES | SIZE)) == 0;
-    }
+    case FUSE_SETATTR: /* without a size it is about the name as much as about the file: pcv_look.c */
+        return holds(size, sizeof(struct fuse_setattr_in)) &&
+               (((const struct fuse_setattr_in *)body(in))->valid & FATTR_SIZE) != 0;
     default:
         return false;
     }
@@ -95,9 +91,7 @@ bool pcv_is_served(const struct fuse_in_header *in, size_t size, bool serves_att
 
 bool pcv_needs_writable(const struct fuse_in_header *in)
 {
-    if (in->opcode == FUSE_SETATTR)
-        return (((const struct fuse_setattr_in *)body(in))->valid & FATTR_SIZE) != 0;
-    return in->opcode == FUSE_WRITE || in->opcode == FUSE_FALLOCATE;
+    return in->opcode == FUSE_WRITE || in->opcode == FUSE_FALLOCATE || in->opcode == FUSE_SETATTR;
 }
 
 /* What the caller of a failed operation sees. */
@@ -161,38 +155,17 @@ static void serve_lseek(struct pcv_server *server, const struct fuse_in_header *
         pcv_reply(server->dev_fd, in->unique, &out, sizeof out);
 }
 
-void pcv_reply_attr(int dev_fd, const struct fuse_in_header *in, const struct stat *st, uint64_t timeout_s)
-{
-    struct fuse_attr_out out = {
-        .attr_valid = timeout_s,
-        .attr =
-            {
-                .ino = in->nodeid,
-                .size = (uint64_t)st->st_size,
-                .blocks = (uint64_t)st->st_blocks,
-                .atime = (uint64_t)st->st_atim.tv_sec,
-                .mtime = (uint64_t)st->st_mtim.tv_sec,
-                .ctime = (uint64_t)st->st_ctim.tv_sec,
-                .atimensec = (uint32_t)st->st_atim.tv_nsec,
-                .mtimensec = (uint32_t)st->st_mtim.tv_nsec,
-                .ctimensec = (uint32_t)st->st_ctim.tv_nsec,
-                .mode = st->st_mode,
-                .nlink = (uint32_t)st->st_nlink,
-                .uid = st->st_uid,
-                .gid = st->st_gid,
-                .rdev = (uint32_t)st->st_rdev,
-                .blksize = (uint32_t)st->st_blksize,
-            },
-    };
-    pcv_reply(dev_fd, in->unique, &out, sizeof out);
-}
-
 static void reply_attr(struct pcv_server *server, const struct fuse_in_header *in, pcv_file *file, int *rc)
 {
     struct stat st;
-    *rc = pcv_file_stat(file, &st);
-    if (*rc == 0)
-        pcv_reply_attr(server->dev_fd, in, &st, server->attr_timeout_s);
+    if (fstat(pcv_file_fd(file), &st) != 0) {
+        *rc = -errno;
+        return;
+    }
+    struct fuse_attr_out out = {.attr_valid = server->options->timeout_s};
+    pcv_attr(server->options, in->nodeid, &st, pcv_file_plain_size(server->options->files, (uint64_t)st.st_size),
+             &out.attr);
+    pcv_reply(server->dev_fd, in->unique, &out, sizeof out);
 }
 
 static struct timespec time_of(uint32_t valid, uint32_t set, uint32_t now, uint64_t sec, uint32_t nsec)
@@ -204,6 +177,18 @@ static struct timespec time_of(uint32_t valid, uint32_t set, uint32_t now, uint6
     return (struct timespec){.tv_nsec = UTIME_OMIT};
 }
 
+static int change_owner_and_mode(const struct fuse_setattr_in *s, int fd)
+{
+    uid_t uid = s->valid & FATTR_UID ? s->uid : (uid_t)-1;
+    gid_t gid = s->valid & FATTR_GID ? s->gid : (gid_t)-1;
+    if ((s->valid & (FATTR_UID | FATTR_GID)) && fchown(fd, uid, gid) != 0)
+        return -errno;
+    if ((s->valid & FATTR_MODE) && fchmod(fd, s->mode & 07777) != 0)
+        return -errno;
+    return 0;
+}
+
+/* The size first, since that is what can fail for lack of space. */
 static void serve_setattr(struct pcv_server *server, const struct fuse_in_header *in, pcv_file *file, int *rc)
 {
     const struct fuse_setattr_in *s = body(in);
@@ -215,6 +200,8 @@ static void serve_setattr(struct pcv_server *server, const struct fuse_in_header
         *rc = pcv_file_truncate(file, s->size, server->scratch, &server->bad_block);
     if (*rc == 0 && (s->valid & FATTR_KILL_SUIDGID))
         *rc = kill_privileges(file);
+    if (*rc == 0)
+        *rc = change_owner_and_mode(s, pcv_file_fd(file));
     if (*rc == 0 && (s->valid & TIMES) && futimens(pcv_file_fd(file), times) != 0)
         *rc = -errno;
     if (*rc == 0)
@@ -236,9 +223,6 @@ bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, pcv_f
         break;
     case FUSE_LSEEK:
         serve_lseek(server, in, file, &rc);
-        break;
-    case FUSE_GETATTR:
-        reply_attr(server, in, file, &rc);
         break;
     case FUSE_SETATTR:
         serve_setattr(server, in, file, &rc);

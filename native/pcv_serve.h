@@ -11,21 +11,22 @@
 #include <sys/stat.h>
 
 #include "pcv_file.h"
+#include "pcv_tree.h"
 
 /* What a serving thread owns. */
 struct pcv_server {
     int dev_fd;
-    uint64_t attr_timeout_s;
+    const struct pcv_tree_options *options;
     uint8_t *out; /* PCV_FILE_IO_MAX + PCV_BLOCK_SIZE */
     pcv_scratch *scratch;
     uint64_t bad_block; /* set when serve returns true */
 };
 
-PCV_MUST_USE int pcv_server_init(struct pcv_server *server, int dev_fd, uint64_t attr_timeout_s);
+PCV_MUST_USE int pcv_server_init(struct pcv_server *server, int dev_fd, const struct pcv_tree_options *options);
 void pcv_server_destroy(struct pcv_server *server);
 
 /* Whether a message is one that needs no more than the file: for pcv_serve or, FSYNC, pcv_file_sync. */
-bool pcv_is_served(const struct fuse_in_header *in, size_t size, bool serves_attrs);
+bool pcv_is_served(const struct fuse_in_header *in, size_t size);
 
 /* Whether the file must be writable for it. */
 bool pcv_needs_writable(const struct fuse_in_header *in);
@@ -35,9 +36,6 @@ bool pcv_serve(struct pcv_server *server, const struct fuse_in_header *in, pcv_f
 
 /* Answer with an errno (positive; 0 is success without data). */
 void pcv_reply_error(int dev_fd, uint64_t unique, int error);
-
-/* Answer with attributes, sizes in plaintext. */
-void pcv_reply_attr(int dev_fd, const struct fuse_in_header *in, const struct stat *st, uint64_t timeout_s);
 
 /* Answer with data. */
 void pcv_reply(int dev_fd, uint64_t unique, const void *data, size_t size);

@@ -27,6 +27,12 @@
 #define PCV_BLOCK_NO_SIZE 8
 #define PCV_BLOCK_AAD_SIZE 24
 
+#define PCV_CONFIG_NAME "gocryptfs.conf"
+#define PCV_DIRIV_NAME "gocryptfs.diriv"
+#define PCV_DIRIV_RMDIR_PREFIX "gocryptfs.diriv.rmdir."
+#define PCV_DIRIV_MKDIR_PREFIX "gocryptfs.diriv.mkdir."
+#define PCV_LONG_NAME_PREFIX "gocryptfs.longname."
+#define PCV_LONG_NAME_SUFFIX ".name"
 #define PCV_DIRIV_SIZE 16
 #define PCV_EME_BLOCK_SIZE 16
 #define PCV_EME_MAX_BLOCKS 128

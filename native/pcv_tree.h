@@ -35,9 +35,26 @@ struct pcv_tree_options {
     bool gives_away;           /* new objects belong to who asked for them */
     bool has_owner;            /* everything is shown as owner's */
     uint32_t owner_uid, owner_gid;
+    bool has_capabilities;     /* security.capability has an effect here; else it is not worth looking for */
+    bool has_xattrs;
 };
 
 typedef struct pcv_tree pcv_tree;
+
+/* What Python should hear of a directory. */
+enum pcv_note_kind {
+    PCV_NOTE_BAD_NAME = 1,  /* an entry can't be decrypted, and was hidden */
+    PCV_NOTE_LEFTOVERS = 2, /* a killed process left temporary names */
+    PCV_NOTE_NO_DIRIV = 3,  /* its IV is missing or malformed */
+};
+
+struct pcv_note {
+    int kind;
+    uint64_t dir;
+    char cname[PCV_NAME_MAX + 1];
+};
+
+#define PCV_NOTES 16
 
 struct pcv_tree {
     struct pcv_tree_options options;
@@ -45,15 +62,14 @@ struct pcv_tree {
     pcv_inodes *inodes;
     struct pcv_dirs dirs;
     struct pcv_lru files; /* attached */
-    size_t file_count;
+    _Atomic size_t file_count;
     /* Called before a file is closed: nobody else may be using it after that. Set by the lane. */
     void (*before_close)(void *context, pcv_file *file);
     void *context;
-    uint8_t *reply; /* PCV_TREE_REPLY_ROOM, for listings */
-    struct pcv_listing *listing; /* see pcv_list.c */
+    struct pcv_listings *listings; /* pcv_list.c */
+    struct pcv_note notes[PCV_NOTES]; /* for Python; what does not fit is noted again by the next listing */
+    size_t note_count;
 };
-
-#define PCV_TREE_REPLY_ROOM (1 << 20)
 
 /* --- what name operations share (pcv_tree.c) ---------------------------------------------------------------------- */
 
@@ -68,10 +84,13 @@ struct pcv_place {
 PCV_MUST_USE int pcv_tree_place(pcv_tree *tree, uint64_t parent, const char *name, struct pcv_place *out);
 
 /* An object was found under a name: know it, and count one lookup. */
-PCV_MUST_USE int pcv_tree_found(pcv_tree *tree, const struct pcv_place *place, const struct stat *st,
-                                pcv_inode **inode, struct fuse_entry_out *entry);
+PCV_MUST_USE int pcv_tree_found(pcv_tree *tree, const struct pcv_place *place, const struct stat *st, pcv_inode **inode,
+                                struct fuse_entry_out *entry);
 
-/* Attributes as the mount shows them. dirfd and cname (or -1, NULL) save a walk. */
+/* Attributes as the mount shows them, of an object with that number and plaintext size. */
+void pcv_attr(const struct pcv_tree_options *options, uint64_t number, const struct stat *st, uint64_t size,
+              struct fuse_attr *out);
+/* The same of an inode. dirfd and cname (or -1, NULL) save a walk. */
 void pcv_tree_attr(pcv_tree *tree, pcv_inode *inode, const struct stat *st, int dirfd, const char *cname,
                    struct fuse_attr *out);
 
@@ -91,6 +110,8 @@ PCV_MUST_USE int pcv_tree_give_to(pcv_tree *tree, const struct fuse_in_header *i
 
 /* Let fd, taken over on success, be the open file of an inode. */
 PCV_MUST_USE int pcv_tree_attach(pcv_tree *tree, pcv_inode *inode, int fd, bool is_writable);
+/* Have a regular file attached, writable if need be. An error says that it takes more than opening it by name. */
+PCV_MUST_USE int pcv_tree_open(pcv_tree *tree, pcv_inode *inode, bool must_write);
 /* Close it again; nothing happens if there is none. */
 void pcv_tree_detach(pcv_tree *tree, pcv_inode *inode);
 void pcv_tree_detach_all(pcv_tree *tree);
@@ -108,9 +129,18 @@ void pcv_tree_trim(pcv_tree *tree);
 /* Answer a request about names or attributes. False: it is Python's, and nothing has been changed. */
 bool pcv_tree_serve(pcv_tree *tree, const struct fuse_in_header *in, size_t size);
 
+/* Forget what listings have read ahead: something may have changed. */
+void pcv_tree_changed(pcv_tree *tree);
+
 /* The parts of it: true if answered (pcv_look.c: nothing changes; pcv_list.c; pcv_change.c). */
 bool pcv_look_serve(pcv_tree *tree, const struct fuse_in_header *in, size_t size);
 bool pcv_list_serve(pcv_tree *tree, const struct fuse_in_header *in, size_t size);
 bool pcv_change_serve(pcv_tree *tree, const struct fuse_in_header *in, size_t size);
+
+PCV_MUST_USE int pcv_listings_new(struct pcv_listings **out);
+void pcv_listings_free(struct pcv_listings *listings);
+
+/* A string of a message, NUL included; NULL if the message ends before it does. */
+const char *pcv_string_at(const struct fuse_in_header *in, size_t size, size_t offset);
 
 #endif
