@@ -79,7 +79,7 @@ static bool create(pcv_tree *tree, const struct fuse_in_header *in, const struct
         return true;
     }
     pcv_reply(tree->dev_fd, in->unique, &out, sizeof out);
-    if (pcv_tree_attach(tree, inode, fd, true) != 0)
+    if (inode->file || pcv_tree_attach(tree, inode, fd, true) != 0)
         close(fd); /* it is opened again when it is needed */
     return true;
 }

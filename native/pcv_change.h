@@ -8,8 +8,8 @@
 
 #include "pcv_tree.h"
 
-/* Find the place of a name. False unless it is one that is changed here: not a long one, whose sidecar has to be looked
- * after, nor that of the config in plaintext names. */
+/* Find the place of a name. False unless it is one that is changed here: the sidecar of a long one has to be looked
+ * after. */
 bool pcv_change_place(pcv_tree *tree, uint64_t parent, const char *name, struct pcv_place *out);
 
 /* An object was made: give it to who asked (is_theirs), know it, and answer. If that fails it is removed again, with

@@ -17,12 +17,25 @@
 #include "pcv_sys.h"
 
 #define DIRIV_MODE 0444
-#define TMP_ROOM (sizeof PCV_DIRIV_MKDIR_PREFIX + 20) /* a prefix, 64 bits in decimal, NUL */
 #define LISTING_ROOM 4096
 
-static int open_dir(int dirfd, const char *cname)
+static int open_dir(const struct pcv_place *place)
 {
-    return openat(dirfd, cname, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return openat(place->dirfd, place->cname.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The same directory, and a name in it that nobody else has. */
+static void choose_tmp(const struct pcv_place *place, const char *prefix, uint64_t number, struct pcv_place *tmp)
+{
+    tmp->dir = place->dir;
+    tmp->dirfd = place->dirfd;
+    tmp->cname.full[0] = '\0';
+    snprintf(tmp->cname.name, sizeof tmp->cname.name, "%s%" PRIu64, prefix, number);
+}
+
+static int move(const struct pcv_place *from, const struct pcv_place *to)
+{
+    return renameat(from->dirfd, from->cname.name, to->dirfd, to->cname.name) == 0 ? 0 : -errno;
 }
 
 /* The IV file of a new directory. The umask is 0, so its mode is exact but under a default ACL of the parent, which
@@ -42,7 +55,7 @@ static int write_diriv(int fd, const uint8_t diriv[PCV_DIRIV_SIZE])
 /* --- making ------------------------------------------------------------------------------------------------------ */
 
 /* Complete what was made under a temporary name. It could not be filled without the owner's bits. */
-static int furnish(pcv_tree *tree, const struct fuse_in_header *in, const struct pcv_place *place, int fd, mode_t mode,
+static int furnish(pcv_tree *tree, const struct fuse_in_header *in, const struct pcv_place *tmp, int fd, mode_t mode,
                    const uint8_t diriv[PCV_DIRIV_SIZE])
 {
     int rc = write_diriv(fd, diriv);
@@ -51,35 +64,33 @@ static int furnish(pcv_tree *tree, const struct fuse_in_header *in, const struct
         if (fstat(fd, &st) != 0 || fchmod(fd, mode | (st.st_mode & S_ISGID)) != 0)
             rc = -errno;
     }
-    return rc == 0 ? pcv_tree_give_to(tree, in, place, fd) : rc;
+    return rc == 0 ? pcv_tree_give_to(tree, in, tmp, fd) : rc;
 }
 
-static int rename_new(const struct pcv_place *place, const char *tmp)
+static int rename_new(const struct pcv_place *tmp, const struct pcv_place *place)
 {
-    int dirfd = place->dirfd;
-    const char *cname = place->cname.name;
-    if (renameat2(dirfd, tmp, dirfd, cname, RENAME_NOREPLACE) == 0)
+    if (renameat2(tmp->dirfd, tmp->cname.name, place->dirfd, place->cname.name, RENAME_NOREPLACE) == 0)
         return 0;
     if (errno != EINVAL && errno != ENOSYS)
         return -errno;
     /* No NOREPLACE below us. A plain rename replaces only an empty directory, which ours never is. */
     struct stat st;
-    if (fstatat(dirfd, cname, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fstatat(place->dirfd, place->cname.name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return -EEXIST;
-    return errno == ENOENT && renameat(dirfd, tmp, dirfd, cname) == 0 ? 0 : -errno;
+    return errno == ENOENT ? move(tmp, place) : -errno;
 }
 
 /* The attributes are taken under the final name: renaming changes the ctime. */
-static int show(pcv_tree *tree, const struct pcv_place *place, const char *tmp, int fd, pcv_inode **inode,
+static int show(pcv_tree *tree, const struct pcv_place *tmp, const struct pcv_place *place, int fd, pcv_inode **inode,
                 struct fuse_entry_out *entry)
 {
     struct stat st;
-    int rc = rename_new(place, tmp);
+    int rc = rename_new(tmp, place);
     if (rc != 0)
         return rc;
     rc = fstat(fd, &st) == 0 ? pcv_tree_found(tree, place, &st, inode, entry) : -errno;
     if (rc != 0)
-        (void)renameat(place->dirfd, place->cname.name, place->dirfd, tmp);
+        (void)move(place, tmp);
     return rc;
 }
 
@@ -93,16 +104,16 @@ static bool make_with_diriv(pcv_tree *tree, const struct fuse_in_header *in, con
     static const uint8_t zero[PCV_DIRIV_SIZE];
     if (pcv_random((uint8_t *)&drawn, sizeof drawn) != 0 || memcmp(drawn.diriv, zero, sizeof zero) == 0)
         return false;
-    char tmp[TMP_ROOM];
-    snprintf(tmp, sizeof tmp, PCV_DIRIV_MKDIR_PREFIX "%" PRIu64, drawn.number);
-    if (mkdirat(place->dirfd, tmp, mode | S_IRWXU) != 0)
+    struct pcv_place tmp;
+    choose_tmp(place, PCV_DIRIV_MKDIR_PREFIX, drawn.number, &tmp);
+    if (mkdirat(tmp.dirfd, tmp.cname.name, mode | S_IRWXU) != 0)
         return false;
     pcv_inode *inode;
     struct fuse_entry_out entry;
-    int fd = open_dir(place->dirfd, tmp);
-    int rc = fd >= 0 ? furnish(tree, in, place, fd, mode, drawn.diriv) : -errno;
+    int fd = open_dir(&tmp);
+    int rc = fd >= 0 ? furnish(tree, in, &tmp, fd, mode, drawn.diriv) : -errno;
     if (rc == 0)
-        rc = show(tree, place, tmp, fd, &inode, &entry);
+        rc = show(tree, &tmp, place, fd, &inode, &entry);
     if (rc == 0) {
         pcv_reply(tree->dev_fd, in->unique, &entry, sizeof entry);
         pcv_dirs_adopt(&tree->dirs, inode, fd, drawn.diriv);
@@ -112,7 +123,7 @@ static bool make_with_diriv(pcv_tree *tree, const struct fuse_in_header *in, con
         (void)unlinkat(fd, PCV_DIRIV_NAME, 0);
         close(fd);
     }
-    (void)unlinkat(place->dirfd, tmp, AT_REMOVEDIR);
+    (void)unlinkat(tmp.dirfd, tmp.cname.name, AT_REMOVEDIR);
     pcv_reply_error(tree->dev_fd, in->unique, -rc);
     return true;
 }
@@ -123,7 +134,7 @@ bool pcv_change_mkdir(pcv_tree *tree, const struct fuse_in_header *in, const cha
     struct pcv_place place;
     if (!pcv_change_place(tree, in->nodeid, name, &place))
         return false;
-    if (tree->options.names.has_diriv)
+    if (tree->dirs.has_diriv)
         return make_with_diriv(tree, in, &place, mode);
     if (mkdirat(place.dirfd, place.cname.name, mode) != 0)
         return false;
@@ -186,14 +197,15 @@ static bool save_diriv(pcv_tree *tree, pcv_inode *inode, int fd, uint8_t saved[P
     return size == PCV_DIRIV_SIZE;
 }
 
-/* Remove what has a temporary name; puts the IV and the name back if that fails. */
-static int tear_down(const struct pcv_place *place, const char *tmp, int fd, const uint8_t diriv[PCV_DIRIV_SIZE])
+/* Remove what was moved to a temporary name; puts the IV and the name back if that fails. */
+static int tear_down(const struct pcv_place *tmp, const struct pcv_place *place, int fd,
+                     const uint8_t diriv[PCV_DIRIV_SIZE])
 {
-    if (unlinkat(fd, PCV_DIRIV_NAME, 0) == 0 && unlinkat(place->dirfd, tmp, AT_REMOVEDIR) == 0)
+    if (unlinkat(fd, PCV_DIRIV_NAME, 0) == 0 && unlinkat(tmp->dirfd, tmp->cname.name, AT_REMOVEDIR) == 0)
         return 0;
     int rc = -errno;
     (void)!write_diriv(fd, diriv);
-    (void)renameat(place->dirfd, tmp, place->dirfd, place->cname.name);
+    (void)move(tmp, place);
     return rc;
 }
 
@@ -219,11 +231,11 @@ static bool remove_empty(pcv_tree *tree, const struct fuse_in_header *in, const 
     if (!save_diriv(tree, inode, fd, diriv))
         return false;
     /* Its inode number makes the name unique: what a kill may have left under it is empty, or makes this fail. */
-    char tmp[TMP_ROOM];
-    snprintf(tmp, sizeof tmp, PCV_DIRIV_RMDIR_PREFIX "%" PRIu64, (uint64_t)st.st_ino);
-    if (renameat(place->dirfd, place->cname.name, place->dirfd, tmp) != 0)
+    struct pcv_place tmp;
+    choose_tmp(place, PCV_DIRIV_RMDIR_PREFIX, st.st_ino, &tmp);
+    if (move(place, &tmp) != 0)
         return false;
-    int rc = tear_down(place, tmp, fd, diriv);
+    int rc = tear_down(&tmp, place, fd, diriv);
     pcv_reply_error(tree->dev_fd, in->unique, -rc);
     if (rc != 0) {
         close(fd);
@@ -239,7 +251,7 @@ static bool remove_empty(pcv_tree *tree, const struct fuse_in_header *in, const 
  * known. The descriptor is kept instead of one that pcv_tree_hold would open. */
 static bool remove_with_diriv(pcv_tree *tree, const struct fuse_in_header *in, const struct pcv_place *place)
 {
-    int fd = open_dir(place->dirfd, place->cname.name);
+    int fd = open_dir(place);
     if (fd < 0)
         return false;
     bool is_answered = false;
@@ -258,7 +270,7 @@ static bool remove_with_diriv(pcv_tree *tree, const struct fuse_in_header *in, c
 bool pcv_change_rmdir(pcv_tree *tree, const struct fuse_in_header *in, const char *name)
 {
     struct pcv_place place;
-    if (!tree->options.names.has_diriv)
+    if (!tree->dirs.has_diriv)
         return pcv_change_remove(tree, in, name, AT_REMOVEDIR);
     return pcv_change_place(tree, in->nodeid, name, &place) && remove_with_diriv(tree, in, &place);
 }

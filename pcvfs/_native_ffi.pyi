@@ -68,6 +68,12 @@ class IntArray(CData):
 
     def __getitem__(self, index: int, /) -> int: ...
 
+class Cname(CData):
+    """Owned ``struct pcv_cname``."""
+
+    name: CData
+    full: CData
+
 class LaneStatistics(CData):
     """Owned ``struct pcv_lane_statistics``."""
 
@@ -124,9 +130,15 @@ class Ffi:
     def new(
         self,
         cdecl: Literal["struct pcv_tree_options *"],
-        init: Mapping[str, int | CData | Mapping[str, int | CData]],
+        init: Mapping[str, int | CData],
         /,
     ) -> CData: ...
+    @overload
+    def new(self, cdecl: Literal["char[]"], size: int, /) -> CData: ...
+    @overload
+    def new(self, cdecl: Literal["struct pcv_cname *"], /) -> Cname: ...
+    @overload
+    def new(self, cdecl: Literal["struct pcv_name_format *"], init: Mapping[str, int | CData], /) -> HandleCell: ...
     @overload
     def new(
         self, cdecl: Literal["struct pcv_lane_options *", "struct stat *"], init: Mapping[str, int], /
@@ -372,6 +384,34 @@ class Lib:
     def pcv_tree_new(self, options: CData, dev_fd: int, out: TreeCell, /) -> int: ...
     def pcv_tree_free(self, tree: TreeStruct, /) -> None: ...
     def pcv_tree_trim(self, tree: TreeStruct, /) -> None: ...
+
+    PCV_NAME_MAX: int
+    PCV_FULL_CNAME_MAX: int
+    PCV_TARGET_MAX: int
+    PCV_CNAME_PLAIN: int
+    PCV_CNAME_LONG: int
+    PCV_CNAME_SIDECAR: int
+    PCV_CNAME_RESERVED: int
+    PCV_CNAME_LEFTOVER: int
+    def pcv_name_encode(self, name_format: CData, diriv: bytes, name: bytes, size: int, out: CData, /) -> int: ...
+    def pcv_name_decode(
+        self, name_format: CData, diriv: bytes, full: bytes, full_size: int, name: CData, size: IntCell, /
+    ) -> int: ...
+    def pcv_cname_classify(self, name_format: CData, is_root: bool, cname: bytes, /) -> int: ...
+    def pcv_target_encode(
+        self, name_format: CData, aead: CData, nonce_size: int, target: bytes, size: int, stored: CData, /
+    ) -> int: ...
+    def pcv_target_decode(
+        self,
+        name_format: CData,
+        aead: CData,
+        nonce_size: int,
+        stored: bytes,
+        stored_size: int,
+        target: CData,
+        size: IntCell,
+        /,
+    ) -> int: ...
 
     PCV_LANE_REQUEST: int
     PCV_LANE_NEED_FILE: int

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static uint64_t used_seed;
@@ -72,6 +73,14 @@ pcv_aead *new_aead(int kind)
         key[i] = (uint8_t)(i + 1);
     CHECK(pcv_aead_new(kind, key, key_size(kind), &aead) == PCV_OK);
     return aead;
+}
+
+char *exact_copy(const void *data, size_t size)
+{
+    char *copy = malloc(size > 0 ? size : 1);
+    CHECK(copy != NULL);
+    memcpy(copy, data, size);
+    return copy;
 }
 
 int new_unlinked_file(void)

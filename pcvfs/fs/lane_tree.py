@@ -24,7 +24,8 @@ from pcvfs.fs.dir_cache import cached_dirs_max, read_diriv
 from pcvfs.fs.inodes import ROOT_INODE
 from pcvfs.fs.objects import gives_away
 from pcvfs.native.files import FilePolicy
-from pcvfs.native.tree import NameFormat, Tree, TreeOptions
+from pcvfs.native.names import NameFormat
+from pcvfs.native.tree import Tree, TreeOptions
 from pcvfs.types import DirIV, Inode
 
 if TYPE_CHECKING:
@@ -204,12 +205,9 @@ class LaneTree:
     """
 
     def __init__(self, volume: Volume, options: MountOptions, intents: IntentLog | None) -> None:
-        cipher = _native_cipher(volume)
         self.native = Tree(
             volume.root_fd,
             _name_format(volume),
-            cipher.aead,
-            cipher.kind.nonce_size,
             native_file_policy(volume, options, intents),
             TreeOptions(
                 dirs_max=cached_dirs_max(),
@@ -255,11 +253,13 @@ def _native_cipher(volume: Volume) -> NativeCipher:
 
 
 def _name_format(volume: Volume) -> NameFormat:
-    names, cipher = volume.names, volume.name_cipher
+    names, cipher, content = volume.names, volume.name_cipher, _native_cipher(volume)
     if not isinstance(cipher, NativeNameCipher):
         raise ValueError("names in C need the native cipher")
     return NameFormat(
-        eme=None if names.is_plaintext else cipher.eme,
+        None if names.is_plaintext else cipher.eme,
+        content.aead,
+        content.kind.nonce_size,
         has_diriv=names.has_diriv,
         is_raw64=volume.raw64,
         hashes_long=names.hash_long_names,

@@ -15,21 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pcvfs import spec
 from pcvfs._native_ffi import ffi, lib
 from pcvfs.errors import InternalError
-from pcvfs.native import Aead, Eme
 from pcvfs.native.files import FilePolicy
+from pcvfs.native.names import NameFormat
 
 if TYPE_CHECKING:
     from pcvfs._native_ffi import CData, InodeStruct, TreeStruct
-
-
-class NameFormat(NamedTuple):
-    """The name rules of a volume: ``struct pcv_name_format``."""
-
-    eme: Eme | None  # None: names are plaintext
-    has_diriv: bool
-    is_raw64: bool
-    hashes_long: bool
-    long_name_max: int
 
 
 class TreeOptions(NamedTuple):
@@ -50,28 +40,17 @@ class Tree:
 
     Args:
         root_fd: of the cipherdir; stays the caller's.
-        aead: of symlink targets.
-        nonce_size: of ``aead``.
         files: opens regular files.
     """
 
-    def __init__(
-        self, root_fd: int, names: NameFormat, aead: Aead, nonce_size: int, files: FilePolicy, options: TreeOptions
-    ) -> None:
-        self._keep = (names.eme, aead, files)  # C holds pointers into them
+    def __init__(self, root_fd: int, names: NameFormat, files: FilePolicy, options: TreeOptions) -> None:
+        self._keep = (names, files)  # C holds pointers into them
         uid, gid = options.owner or (0, 0)
-        format_members: dict[str, int | CData] = {
-            "eme": ffi.NULL if names.eme is None else names.eme.pointer,
-            "has_diriv": names.has_diriv,
-            "is_raw64": names.is_raw64,
-            "hashes_long": names.hashes_long,
-            "long_name_max": names.long_name_max,
-        }
-        members: dict[str, int | CData | dict[str, int | CData]] = {
+        members: dict[str, int | CData] = {
             "root_fd": root_fd,
-            "names": format_members,
-            "aead": aead.pointer,
-            "nonce_size": nonce_size,
+            "names": names.pointer[0],
+            "aead": names.aead.pointer,
+            "nonce_size": names.nonce_size,
             "files": files.pointer,
             "dirs_max": options.dirs_max,
             "files_max": options.files_max,

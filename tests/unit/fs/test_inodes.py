@@ -20,7 +20,8 @@ from pcvfs.fs.lane_tree import LaneInodes
 from pcvfs.fs.tree import Inodes, Node, path_of
 from pcvfs.native import Aead
 from pcvfs.native.files import FilePolicy
-from pcvfs.native.tree import NameFormat, Tree, TreeOptions
+from pcvfs.native.names import NameFormat
+from pcvfs.native.tree import Tree, TreeOptions
 from pcvfs.types import Inode
 from tests.unit.native.places import AES_GCM, OVERHEAD
 
@@ -47,7 +48,8 @@ def new_table(kind: str) -> Iterator[Inodes]:
     files = FilePolicy(aead, OVERHEAD, None, prealloc=0, is_shared=False)
     fd = os.open("/", os.O_PATH)
     options = TreeOptions(64, 64, 0, is_ro=False, gives_away=False, owner=None, has_capabilities=False, has_xattrs=True)
-    tree = Tree(fd, NameFormat(None, False, False, True, 255), aead, 16, files, options)
+    names = NameFormat(None, aead, 16, has_diriv=False, is_raw64=False, hashes_long=True, long_name_max=255)
+    tree = Tree(fd, names, files, options)
     yield LaneInodes(tree)
     tree.close()
     os.close(fd)
