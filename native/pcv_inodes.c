@@ -345,6 +345,18 @@ void pcv_inodes_each(pcv_inodes *t, void (*visit)(void *context, pcv_inode *inod
     }
 }
 
+size_t pcv_inodes_list(const pcv_inodes *t, uint64_t *numbers, size_t room)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < t->room; i++) {
+        for (const pcv_inode *inode = t->by_number[i]; inode; inode = inode->next_by_number, found++) {
+            if (found < room)
+                numbers[found] = inode->number;
+        }
+    }
+    return found;
+}
+
 size_t pcv_inodes_count(const pcv_inodes *t)
 {
     return atomic_load_explicit(&t->count, memory_order_relaxed);

@@ -95,6 +95,9 @@ void pcv_inodes_path(const pcv_inode *inode, char *path, size_t room);
 /* Call for each inode; it must not change the table. */
 void pcv_inodes_each(pcv_inodes *inodes, void (*visit)(void *context, pcv_inode *inode), void *context);
 
+/* The numbers of all, in no order; returns how many there are, of which the first room are in numbers. */
+size_t pcv_inodes_list(const pcv_inodes *inodes, uint64_t *numbers, size_t room);
+
 size_t pcv_inodes_count(const pcv_inodes *inodes);
 uint64_t pcv_inodes_lookups(const pcv_inodes *inodes);
 

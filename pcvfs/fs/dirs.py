@@ -1,15 +1,14 @@
-"""Directories: descriptors, IVs, listings, and how a directory is made and removed as if in one step.
+"""Directories: names, listings, and how a directory is made and removed as if in one step.
 
-Owns: the cache of directory descriptors, and every backing name that is not somebody's file (IVs, sidecars of long
-names, the temporary names of this module). Knows nothing of file content.
+Owns: every backing name that is not somebody's file (IVs, sidecars of long names, the temporary names of this module).
+Knows nothing of file content, nor how a directory is reached (``dir_cache``).
 
 A directory of the volume is a backing directory plus its ``gocryptfs.diriv``. It appears under its name only when the
 IV is inside, and leaves its name before the IV goes: both happen under a temporary name
 (``gocryptfs.diriv.mkdir.*``, ``gocryptfs.diriv.rmdir.*``), so a process killed at any moment leaves no visible
 directory without an IV. What such a kill leaves is invisible and is cleared away by the next listing.
 
-Concurrency: one thread. Descriptors are evicted only by ``trim``, between operations, so one handed out stays valid
-until the operation ends.
+Concurrency: one thread.
 """
 
 from __future__ import annotations
@@ -19,10 +18,8 @@ import errno
 import logging
 import os
 import re
-import resource
-from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pcvfs.cipherdir import backing
 from pcvfs.errors import FormatError, NameDecodeError
@@ -36,16 +33,15 @@ from pcvfs.spec import (
     LONG_NAME_SUFFIX,
     ZERO_DIRIV,
 )
-from pcvfs.types import DirIV, Inode
+from pcvfs.types import DirIV
 
 if TYPE_CHECKING:
     from pcvfs.cipherdir.volume import Volume
     from pcvfs.format.names import StoredName
-    from pcvfs.fs.inodes import Node
+    from pcvfs.fs.tree import Dirs, Node
 
 log = logging.getLogger(__name__)
 
-_DIRFD_CACHE: Final = 512
 _LEFTOVER: Final = re.compile(
     rb"(?:" + re.escape(DIRIV_RMDIR_PREFIX) + rb"|" + re.escape(DIRIV_MKDIR_PREFIX) + rb")[0-9]+\Z"
 )
@@ -61,98 +57,23 @@ class Listed(NamedTuple):
     cname: bytes
 
 
-class DirectoryObserver(Protocol):
-    """Who else may use the cached descriptors: the block lane, for what can be answered by looking."""
-
-    def directory_opened(self, inode: Inode, dirfd: int, diriv: DirIV) -> None:
-        """``dirfd`` stays open until ``directory_closed``."""
-
-    def directory_closed(self, inode: Inode) -> None:
-        """It is about to be closed."""
-
-
 class Directories:
-    """Access to the directories of one volume.
+    """The directories of one volume.
 
     Args:
-        volume: codecs and the root descriptor.
-        is_shared: others change the cipherdir, so descriptors and IVs are not kept between operations.
+        volume: codecs.
+        root: the node of the cipherdir.
+        cache: descriptors and IVs.
         badname: globs of ciphertext names to list although they don't decrypt.
-        observer: told of directories in which names are looked up the ordinary way.
     """
 
-    def __init__(
-        self,
-        volume: Volume,
-        root: Node,
-        *,
-        is_shared: bool,
-        badname: tuple[bytes, ...] = (),
-        observer: DirectoryObserver | None = None,
-    ) -> None:
+    def __init__(self, volume: Volume, root: Node, cache: Dirs, *, badname: tuple[bytes, ...] = ()) -> None:
         self._volume = volume
         self._names = volume.names
         self._root = root
-        self._is_shared = is_shared
+        self._cache = cache
         self._badnames = BadNames(volume.names, badname) if badname and not volume.names.is_plaintext else None
-        self._observer = observer if self._badnames is None else None  # a bad name is not what it seems
-        fds = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._cache_max = min(_DIRFD_CACHE, fds // 8)
-        self._cached: dict[Node, None] = {}  # oldest first
         self._logged: set[tuple[int, bytes]] = set()
-        root.dirfd = volume.root_fd
-
-    # --- descriptors --------------------------------------------------------------------------------------------
-    def dirfd(self, node: Node) -> int:
-        """Descriptor of a directory, for ``*at`` calls; ours, valid until the next ``trim``.
-
-        Raises:
-            OSError: ENOENT if it was removed, ENOTDIR if it is none.
-        """
-        if node.dirfd >= 0:
-            return node.dirfd
-        if node.orphan_fd >= 0:
-            return node.orphan_fd
-        chain = [node]
-        while chain[-1].links:
-            parent = chain[-1].links[0][0]
-            if parent.dirfd >= 0:
-                break
-            chain.append(parent)
-        opened: deque[Node] = deque()
-        for directory in reversed(chain):
-            if not directory.links:
-                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-            parent, cname = directory.links[0]
-            directory.dirfd = backing.openat(parent.dirfd, cname, os.O_PATH | os.O_DIRECTORY)
-            self._cached[directory] = None
-            opened.append(directory)
-            if len(opened) > self._cache_max:  # however deep: nobody was given these yet
-                self.evict(opened.popleft())
-        return node.dirfd
-
-    def trim(self) -> None:
-        """Close descriptors that are too many, oldest first. Between operations only."""
-        limit = 0 if self._is_shared else self._cache_max
-        while len(self._cached) > limit:
-            self.evict(next(iter(self._cached)))
-
-    def evict(self, node: Node) -> None:
-        """Close a directory's cached descriptor, if it has one; on shared storage, also forget its IV."""
-        if node in self._cached:
-            del self._cached[node]
-            if node.is_shown and self._observer is not None:
-                node.is_shown = False
-                self._observer.directory_closed(node.inode)
-            os.close(node.dirfd)
-            node.dirfd = -1
-        if self._is_shared and node is not self._root:
-            node.diriv = None
-
-    @property
-    def cached_dirfds(self) -> int:
-        """Number of cached descriptors."""
-        return len(self._cached)
 
     # --- names --------------------------------------------------------------------------------------------------
     def diriv(self, node: Node) -> DirIV:
@@ -161,18 +82,12 @@ class Directories:
         Raises:
             OSError: EIO if it is missing or malformed: the names in this directory can't be told.
         """
-        if node.diriv is None:
-            node.diriv = self._read_diriv(node) if self._names.has_diriv else DirIV(ZERO_DIRIV)
-        return node.diriv
-
-    def _read_diriv(self, node: Node) -> DirIV:
-        dirfd = self.dirfd(node)
         try:
-            return backing.read_diriv(dirfd)
-        except (FormatError, FileNotFoundError) as exc:
+            return self._cache.diriv(node)
+        except FormatError as exc:
             if not node.links and node is not self._root:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from exc  # removed, but still in use
-            self._log_once(node, DIRIV_NAME, "has no usable gocryptfs.diriv: its names can't be decrypted")
+            self.report_no_diriv(node)
             raise OSError(errno.EIO, os.strerror(errno.EIO)) from exc
 
     def encode(self, node: Node, name: bytes) -> StoredName:
@@ -183,11 +98,7 @@ class Directories:
         """
         if self._names.is_plaintext and name == CONFIG_NAME and node is self._root:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        diriv = self.diriv(node)
-        if not node.is_shown and self._observer is not None and node.dirfd >= 0:
-            node.is_shown = True
-            self._observer.directory_opened(node.inode, node.dirfd, diriv)
-        return self._names.encode(name, diriv)
+        return self._names.encode(name, self.diriv(node))
 
     def ensure_sidecar(self, dirfd: int, stored: StoredName) -> bool:
         """Write the ``.name`` file of a long name; True if it was not there before."""
@@ -439,7 +350,7 @@ class Directories:
         if self._badnames is not None:
             with contextlib.suppress(NameDecodeError):
                 return self._badnames.decode(full_cname, diriv)
-        self._log_once(node, cname, f"entry {os.fsdecode(cname)!a} can't be decrypted and is hidden")
+        self.report_hidden(node, cname)
         return None
 
     def badname_candidates(self, node: Node, name: bytes) -> list[bytes]:
@@ -452,11 +363,30 @@ class Directories:
         """Whether a name is one of those that --badname shows; such a name can't be given to anything new."""
         return self._badnames is not None and is_badname(name)
 
+    def report_hidden(self, node: Node, cname: bytes) -> None:
+        """Log once that an entry is not shown."""
+        self._log_once(node, cname, f"entry {os.fsdecode(cname)!a} can't be decrypted and is hidden")
+
+    def report_no_diriv(self, node: Node) -> None:
+        """Log once that no entry can be shown."""
+        self._log_once(node, DIRIV_NAME, "has no usable gocryptfs.diriv: its names can't be decrypted")
+
     def _log_once(self, node: Node, cname: bytes, text: str) -> None:
         key = (node.inode, cname)
         if key not in self._logged and len(self._logged) < _LOGGED_MAX:
             self._logged.add(key)
             log.warning("directory inode %d: %s", node.inode, text)
+
+    def clear_leftovers(self, node: Node) -> None:
+        """Remove what a killed process left under temporary names, as listing the directory does."""
+        if self._names.is_plaintext:
+            return
+        fd = backing.openat(self._cache.dirfd(node), b".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for cname in filter(_LEFTOVER.match, backing.listdir(fd)):
+                self._discard(fd, cname)
+        finally:
+            os.close(fd)
 
 
 def _temporary(prefix: bytes) -> bytes:

@@ -21,14 +21,13 @@ from pcvfs.errors import MountError
 from pcvfs.fs.device import mount_device
 from pcvfs.fs.fuse import Operations
 from pcvfs.fs.lane import LaneLoop
-from pcvfs.fs.lane_files import LanePolicy
+from pcvfs.fs.lane_tree import LaneTree
 from pcvfs.fs.volume_fs import VolumeFS
 
 if TYPE_CHECKING:
     from pcvfs.cipherdir.intents import IntentLog
     from pcvfs.cipherdir.volume import Volume
     from pcvfs.fs.options import MountOptions
-    from pcvfs.types import DirIV, Inode
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +64,8 @@ class Engine(Protocol):
 
 
 def make_engine(volume: Volume, options: MountOptions, intents: IntentLog | None) -> Engine:
-    """The engine that the options ask for. On shared storage there is nothing that a lane could keep."""
-    if options.engine == "lane" or (options.engine == "auto" and options.owns_cipherdir):
+    """The engine that the options ask for."""
+    if options.engine != "python" and options.unknown_to_lane is None:
         return LaneEngine(volume, options, intents)
     return PythonEngine(volume, options, intents)
 
@@ -120,9 +119,8 @@ class LaneEngine:
     """We mount; the lane has the device, and a thread works with it."""
 
     def __init__(self, volume: Volume, options: MountOptions, intents: IntentLog | None) -> None:
-        policy = LanePolicy(volume, options, intents)
-        self.fs = VolumeFS(volume, options, intents=intents, policy=policy, observer=self)
-        self._volume = volume
+        self._tree = LaneTree(volume, options, intents)
+        self.fs = VolumeFS(volume, options, tree=self._tree)
         self._options = options
         self._dev_fd = -1
         self._loop: LaneLoop | None = None
@@ -134,8 +132,7 @@ class LaneEngine:
     def mount(self) -> None:
         options = self._options
         self._dev_fd = mount_device(options.mountpoint, _source(options), _SUBTYPE, _kernel_options(options))
-        self._loop = LaneLoop(self.fs, options, self._dev_fd)
-        self._loop.know_names(self._volume)
+        self._loop = LaneLoop(self.fs, self._tree, options, self._dev_fd)
 
     async def serve(self) -> None:
         if self._loop is not None:
@@ -146,24 +143,11 @@ class LaneEngine:
             self._loop.stop()
 
     def close(self) -> None:
-        self.fs.close()
         if self._loop is not None:
             self._loop.close()
+        self.fs.close()
         if self._dev_fd >= 0:
             os.close(self._dev_fd)  # what is still mounted gets ENOTCONN from here on
-
-    # --- what the file system tells; the loop exists once there is a mount --------------------------------------
-    def file_detached(self, inode: Inode) -> None:
-        if self._loop is not None:
-            self._loop.file_detached(inode)
-
-    def directory_opened(self, inode: Inode, dirfd: int, diriv: DirIV) -> None:
-        if self._loop is not None:
-            self._loop.directory_opened(inode, dirfd, diriv)
-
-    def directory_closed(self, inode: Inode) -> None:
-        if self._loop is not None:
-            self._loop.directory_closed(inode)
 
 
 def _source(options: MountOptions) -> str:

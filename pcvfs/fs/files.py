@@ -26,14 +26,15 @@ from pcvfs.cipherdir import backing
 from pcvfs.cipherdir.backing import Prealloc
 from pcvfs.errors import AuthenticationError, HeaderError
 from pcvfs.format.header import decode_header, encode_header
+from pcvfs.fs.tree import path_of
 from pcvfs.spec import BLOCK_SIZE, FILE_ID_SIZE, HEADER_SIZE, HEADER_VERSION_SIZE
 from pcvfs.types import BlockNo, FileId
 
 if TYPE_CHECKING:
     from pcvfs.cipherdir.intents import IntentLog
     from pcvfs.cipherdir.volume import Volume
-    from pcvfs.fs.inodes import Node
     from pcvfs.fs.options import MountOptions
+    from pcvfs.fs.tree import Node
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def make_policy(volume: Volume, options: MountOptions, intents: IntentLog | None
 
 
 class BackingFile(Protocol):
-    """What an inode has while its file is open: ``OpenFile``, or the same in C for the block lane.
+    """What an inode has while its file is open: ``OpenFile``. The tests have the same on native/pcv_file.h.
 
     Attributes:
         fd: the backing file.
@@ -431,7 +432,7 @@ class OpenFile:
     def _begin(self, offset: int, sealed: bytes, final_size: int | None = None) -> IntentLog | None:
         """Say what is about to be written in place, so that the next mount can finish it if we are killed."""
         intents = self._policy.intents
-        path = None if intents is None else self.node.path()
+        path = None if intents is None else path_of(self.node)
         if intents is None or path is None:  # a deleted file dies with us anyway
             return None
         file_id = sealed[HEADER_VERSION_SIZE:HEADER_SIZE] if offset == 0 else self._file_id or bytes(FILE_ID_SIZE)

@@ -187,12 +187,8 @@ class Operations(pyfuse3.Operations):
     def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        handle, attr = self._fs.create(Inode(parent_inode), name, mode, flags, _caller(ctx))
-        try:
-            return self._created(handle, attr.inode), self._entry(attr)
-        except BaseException:
-            self._fs.forget(attr.inode, 1)
-            raise
+        info, attr = self._create(Inode(parent_inode), name, mode, flags, _caller(ctx))
+        return info, self._entry(attr)
 
     @_handler
     def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
@@ -306,9 +302,11 @@ class Operations(pyfuse3.Operations):
         except Exception as exc:  # noqa: BLE001  # anything else would end the mount
             raise pyfuse3.FUSEError(to_errno(exc, operation)) from None
 
-    def _created(self, handle: Handle, inode: Inode) -> pyfuse3.FileInfo:
-        """What the kernel gets for a file that was just made and opened."""
-        return self._file_info(handle)
+    def _create(
+        self, parent: Inode, name: bytes, mode: int, flags: int, caller: Caller
+    ) -> tuple[pyfuse3.FileInfo, Attr]:
+        handle, attr = self._fs.create(parent, name, mode, flags, caller)
+        return self._file_info(handle), attr
 
     def _file_info(self, handle: Handle) -> pyfuse3.FileInfo:
         return pyfuse3.FileInfo(fh=handle, keep_cache=self._keeps_cache)

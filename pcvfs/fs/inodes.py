@@ -1,11 +1,12 @@
 """The objects that the kernel knows of, and where each of them is in the cipherdir.
 
 Owns: inode numbers, lookup counts, and the names (parent, cname) under which an object can be reached. No system
-calls but closing a descriptor; no plaintext names.
+calls; no plaintext names.
 
-An object is a ``Node``. It stays in the table while the kernel holds a lookup on it (``nlookup``) or something of
-ours needs it (``pins``: one for every known child name, one for every open handle). A directory can therefore not
-leave the table before the last of its children, and a path can always be walked up to the root.
+An object is a ``TableNode``, to the operations a ``tree.Node``. It stays in the table while the kernel holds a lookup
+on it (``nlookup``) or something of ours needs it (``pins``: one for every known child name, one for every open
+handle). A directory can therefore not leave the table before the last of its children, and a path can always be walked
+up to the root.
 
 Inode numbers are those of the backing filesystem where possible, so tools that compare them over time (tar, rsync,
 find) see the same numbers again; anything on another device, and any number that is still taken by a deleted object,
@@ -27,30 +28,21 @@ from pcvfs.types import DirIV, Inode
 
 if TYPE_CHECKING:
     from pcvfs.fs.files import BackingFile
+    from pcvfs.fs.tree import Link, Node
 
 ROOT_INODE: Final = Inode(1)
 _COUNTER_START: Final = 1 << 63
 
-Link: TypeAlias = "tuple[Node, bytes]"
 Identity: TypeAlias = tuple[int, int] | tuple[int, bytes]
 
 
-class Node:
-    """One object of the volume.
+class TableNode:
+    """``tree.Node``, and what only the tree itself knows of it.
 
     Attributes:
-        inode: number that the kernel uses.
-        type_bits: ``S_IFMT`` of its mode.
-        backing_id: (st_dev, st_ino) of the backing object.
         identity: what makes two names the same object: the backing_id, or (parent inode, cname) on shared storage.
-        nlookup: lookups that the kernel has not taken back yet.
-        pins: reasons of ours to keep the node.
-        links: known names, each a parent and a ciphertext name; empty once deleted (and for the root).
-        is_shown: a directory that ``dirs.DirectoryObserver`` was told of.
-        dirfd: descriptor of a directory while cached, else -1. Owned by ``dirs.Directories``.
+        dirfd: descriptor of a directory while cached, else -1. Owned by ``dir_cache``.
         diriv: IV of a directory once read.
-        file: state of a regular file while it is open.
-        orphan_fd: ``O_PATH`` descriptor of an object that lost its last known name, else -1.
     """
 
     __slots__ = (
@@ -60,7 +52,6 @@ class Node:
         "file",
         "identity",
         "inode",
-        "is_shown",
         "links",
         "nlookup",
         "orphan_fd",
@@ -75,8 +66,7 @@ class Node:
         self.identity = identity
         self.nlookup = 0
         self.pins = 0
-        self.links: tuple[Link, ...] = ()
-        self.is_shown = False
+        self.links: tuple[tuple[TableNode, bytes], ...] = ()
         self.dirfd = -1
         self.diriv: DirIV | None = None
         self.file: BackingFile | None = None
@@ -86,17 +76,15 @@ class Node:
     def is_dir(self) -> bool:
         return self.type_bits == stat.S_IFDIR
 
-    def path(self) -> bytes | None:
-        """Ciphertext path relative to the cipherdir, by the first known names; None once deleted. Not for the root."""
-        cnames = []
-        node = self
-        while node.links:
-            node, cname = node.links[0]
-            cnames.append(cname)
-        return b"/".join(reversed(cnames)) if cnames and node.inode == ROOT_INODE else None
-
     def __repr__(self) -> str:
-        return f"<Node inode={self.inode} nlookup={self.nlookup} pins={self.pins} links={len(self.links)}>"
+        return f"<TableNode inode={self.inode} nlookup={self.nlookup} pins={self.pins} links={len(self.links)}>"
+
+
+def table_node(node: Node) -> TableNode:
+    """A node that the operations hand back, as what it is here."""
+    if not isinstance(node, TableNode):
+        raise TypeError(f"{node!r} is of another tree")
+    return node
 
 
 class InodeTable:
@@ -109,23 +97,28 @@ class InodeTable:
         on_drop: called with each node that leaves the table, to close what it holds.
     """
 
-    def __init__(self, root_stat: os.stat_result, *, by_name: bool, on_drop: Callable[[Node], None]) -> None:
+    def __init__(self, root_stat: os.stat_result, *, by_name: bool, on_drop: Callable[[TableNode], None]) -> None:
         self._root_dev = root_stat.st_dev
         self._by_name = by_name
         self._on_drop = on_drop
         self._next_number = _COUNTER_START
-        self.root = Node(ROOT_INODE, root_stat, (root_stat.st_dev, root_stat.st_ino))
+        self.root = TableNode(ROOT_INODE, root_stat, (root_stat.st_dev, root_stat.st_ino))
         self.root.pins = 1  # the kernel never forgets the root
-        self._nodes: dict[Inode, Node] = {ROOT_INODE: self.root}
-        self._by_identity: dict[Identity, Node] = {self.root.identity: self.root}
+        self._nodes: dict[Inode, TableNode] = {ROOT_INODE: self.root}
+        self._by_identity: dict[Identity, TableNode] = {self.root.identity: self.root}
 
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def __iter__(self) -> Iterator[Node]:
+    def __iter__(self) -> Iterator[TableNode]:
         return iter(list(self._nodes.values()))  # copied in one step: statistics come from another thread
 
-    def get(self, inode: Inode) -> Node:
+    @property
+    def lookups(self) -> int:
+        """Lookups of all nodes together."""
+        return sum(node.nlookup for node in self)
+
+    def get(self, inode: Inode) -> TableNode:
         """The node with that number.
 
         Raises:
@@ -136,14 +129,14 @@ class InodeTable:
         except KeyError:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
 
-    def find(self, st: os.stat_result, parent: Node, cname: bytes) -> Node | None:
+    def find(self, st: os.stat_result, parent: Node, cname: bytes) -> TableNode | None:
         """The node of an object found under a name, if it is known."""
         return self._by_identity.get(self._identity(st, parent, cname))
 
-    def intern(self, st: os.stat_result, parent: Node, cname: bytes) -> Node:
+    def intern(self, st: os.stat_result, parent: Node, cname: bytes) -> TableNode:
         """The node of an object found under a name: the known one, or a new one with ``nlookup`` 0.
 
-        The caller must raise ``nlookup`` or drop the node again with ``release_if_unused``.
+        The caller must call ``looked_up`` or drop the node again with ``release_if_unused``.
         """
         identity = self._identity(st, parent, cname)
         node = self._by_identity.get(identity)
@@ -152,14 +145,19 @@ class InodeTable:
             self._disown(node)
             node = None
         if node is None:
-            node = Node(self._number(st), st, identity)
+            node = TableNode(self._number(st), st, identity)
             self._nodes[node.inode] = node
             self._by_identity[identity] = node
         self.add_link(node, parent, cname)
         return node
 
+    def looked_up(self, node: Node) -> None:
+        """The kernel is told of a node once more."""
+        table_node(node).nlookup += 1
+
     def add_link(self, node: Node, parent: Node, cname: bytes) -> None:
         """Record a name of a node. A directory has one name only: a new one replaces the old."""
+        node, parent = table_node(node), table_node(parent)
         for known_parent, known_cname in node.links:
             if known_cname == cname and known_parent is parent:
                 return
@@ -173,6 +171,7 @@ class InodeTable:
 
     def remove_link(self, node: Node, parent: Node, cname: bytes) -> None:
         """Take back a name of a node; nothing happens if it is not known."""
+        node, parent = table_node(node), table_node(parent)
         kept = tuple(link for link in node.links if not (link[1] == cname and link[0] is parent))
         if len(kept) != len(node.links):
             node.links = kept
@@ -180,6 +179,7 @@ class InodeTable:
 
     def rename_link(self, node: Node, parent: Node, cname: bytes, new_parent: Node, new_cname: bytes) -> None:
         """Move a node from one name to another."""
+        node, new_parent = table_node(node), table_node(new_parent)
         new_parent.pins += 1  # not to lose it in between
         self.remove_link(node, parent, cname)
         if self._by_name:
@@ -197,7 +197,7 @@ class InodeTable:
                 self.remove_link(each, *old)
                 self.add_link(each, *new)
                 if self._by_name:
-                    self._disown(each)
+                    self._disown(table_node(each))
                 self.unpin(each)
 
     def forget(self, inode: Inode, count: int) -> None:
@@ -210,29 +210,29 @@ class InodeTable:
 
     def pin(self, node: Node) -> None:
         """Keep a node beyond the kernel's interest."""
-        node.pins += 1
+        table_node(node).pins += 1
 
     def unpin(self, node: Node) -> None:
         """Take back a ``pin``."""
-        node.pins -= 1
+        table_node(node).pins -= 1
         self.release_if_unused(node)
 
     def release_if_unused(self, node: Node) -> None:
         """Drop a node that nobody needs, and then those of its parents that only it needed."""
-        unused = [node]
+        unused = [table_node(node)]
         while unused:
-            node = unused.pop()
-            if node.nlookup or node.pins or self._nodes.get(node.inode) is not node:
+            dropped = unused.pop()
+            if dropped.nlookup or dropped.pins or self._nodes.get(dropped.inode) is not dropped:
                 continue
-            del self._nodes[node.inode]
-            self._disown(node)
-            links, node.links = node.links, ()
+            del self._nodes[dropped.inode]
+            self._disown(dropped)
+            links, dropped.links = dropped.links, ()
             for parent, _ in links:
                 parent.pins -= 1
                 unused.append(parent)
-            self._on_drop(node)
+            self._on_drop(dropped)
 
-    def _disown(self, node: Node) -> None:
+    def _disown(self, node: TableNode) -> None:
         if self._by_identity.get(node.identity) is node:
             del self._by_identity[node.identity]
 
@@ -249,5 +249,5 @@ class InodeTable:
         return number
 
 
-def _is_same(node: Node, st: os.stat_result) -> bool:
+def _is_same(node: TableNode, st: os.stat_result) -> bool:
     return node.backing_id == (st.st_dev, st.st_ino) and node.type_bits == stat.S_IFMT(st.st_mode)

@@ -21,17 +21,16 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pyfuse3
 
-from pcvfs.crypto.eme import NativeNameCipher
 from pcvfs.errors import InternalError
 from pcvfs.fs.fuse import Operations, to_errno
-from pcvfs.fs.lane_files import LaneFile
 from pcvfs.native.lane import Event, Lane
-from pcvfs.types import DirIV, Handle, Inode
+from pcvfs.types import Inode
 
 if TYPE_CHECKING:
-    from pcvfs.cipherdir.volume import Volume
+    from pcvfs.fs.lane_tree import LaneTree
+    from pcvfs.fs.objects import Attr
     from pcvfs.fs.options import MountOptions
-    from pcvfs.fs.volume_fs import VolumeFS
+    from pcvfs.fs.volume_fs import Caller, VolumeFS
 
 log = logging.getLogger(__name__)
 
@@ -41,42 +40,35 @@ _REPORTED_MAX: Final = 1000
 
 
 class LaneOperations(Operations):
-    """The handlers where the lane has the files: what is created is attached to it at once, and no handle is kept."""
+    """The handlers where the lane has the files: none is opened here, not even one that was just made."""
 
-    def __init__(self, fs: VolumeFS, options: MountOptions, attach: Callable[[Inode, bool], None]) -> None:
-        super().__init__(fs, options)
-        self._attach = attach
-
-    def _created(self, handle: Handle, inode: Inode) -> pyfuse3.FileInfo:
-        try:
-            self._attach(inode, True)
-        finally:
-            self._fs.release(handle)
-        return pyfuse3.FileInfo(fh=0, keep_cache=self._keeps_cache)
+    def _create(
+        self, parent: Inode, name: bytes, mode: int, flags: int, caller: Caller
+    ) -> tuple[pyfuse3.FileInfo, Attr]:
+        attr = self._fs.create_closed(parent, name, mode, flags, caller)
+        return pyfuse3.FileInfo(fh=0, keep_cache=self._keeps_cache), attr
 
 
 class LaneLoop:
     """The lane of one mount and the thread that works with it.
 
     Args:
-        fs: opens files as ``LaneFile``, and has this object as its observer.
+        fs: serves what the lane does not.
+        tree: the one that ``fs`` works on.
         options: of the mount.
         dev_fd: the mounted /dev/fuse; stays the caller's.
     """
 
-    def __init__(self, fs: VolumeFS, options: MountOptions, dev_fd: int) -> None:
+    def __init__(self, fs: VolumeFS, tree: LaneTree, options: MountOptions, dev_fd: int) -> None:
         self._fs = fs
         cpus = len(os.sched_getaffinity(0))
         self._lane = Lane(
+            tree.native,
             dev_fd,
             workers=min(cpus, _WORKERS_MAX),
             spin_us=_SPIN_US if cpus > 1 else 0,
-            attr_timeout_s=int(options.cache_timeout_s),
-            has_capabilities=options.suid,
-            serves_attrs=options.force_owner is None,
-            has_cached_dirs=options.owns_cipherdir,
         )
-        self.ops = LaneOperations(fs, options, self._attach)
+        self.ops = LaneOperations(fs, options)
         self._reported: set[tuple[int, int]] = set()
 
     @property
@@ -98,26 +90,6 @@ class LaneLoop:
         """End ``run`` soon, from any thread."""
         self._lane.stop()
 
-    def know_names(self, volume: Volume) -> None:
-        """Let the lane answer lookups of names that do not exist, as far as it can tell."""
-        names, cipher = volume.names, volume.name_cipher
-        if not isinstance(cipher, NativeNameCipher):
-            raise InternalError("the lane needs the native name cipher")
-        eme = None if names.is_plaintext else cipher.eme
-        self._lane.set_names(eme, is_raw64=volume.raw64, long_name_max=names.long_name_max)
-
-    def file_detached(self, inode: Inode) -> None:
-        """The file system wants a file back."""
-        self._lane.drop_file(inode)
-
-    def directory_opened(self, inode: Inode, dirfd: int, diriv: DirIV) -> None:
-        """The lane may look into a directory."""
-        self._lane.give_directory(inode, dirfd, diriv)
-
-    def directory_closed(self, inode: Inode) -> None:
-        """Not any more."""
-        self._lane.drop_directory(inode)
-
     def close(self) -> None:
         """End the lane's threads."""
         self._lane.close()
@@ -135,38 +107,40 @@ class LaneLoop:
                     return
                 case Event.NEED_FILE:
                     self._find_file()
-                case Event.NEED_DIR:
-                    self._find_dir()
-                case Event.IDLE:
-                    self._fs.detach_all()
+                case Event.BAD_NAME:
+                    self._tell("a hidden entry", lambda node: self._fs.report_hidden(node, self._lane.bad_name))
+                case Event.LEFTOVERS:
+                    self._tell("clearing leftovers", self._fs.clear_leftovers)
+                case Event.NO_DIRIV:
+                    self._tell("a missing IV", self._fs.report_no_diriv)
                 case Event.CORRUPT:
                     self._report_corrupt()
                 case Event.ENDED:
                     raise _EndedError
 
     def _find_file(self) -> None:
-        node, must_write = self._lane.details
+        number, must_write = self._lane.details
         try:
-            self._attach(Inode(node), bool(must_write))
+            fd = self._fs.open_backing(Inode(number), wants_write=bool(must_write))
+            try:
+                self._lane.give_fd(number, fd, is_writable=bool(must_write))
+            except BaseException:
+                os.close(fd)
+                raise
         except Exception as exc:  # noqa: BLE001  # anything else would end the mount
             self._lane.refuse(to_errno(exc, "opening a file"))
         finally:
             self._fs.trim()
 
-    def _find_dir(self) -> None:
-        node, _ = self._lane.details
+    def _tell(self, what: str, tell: Callable[[Inode], None]) -> None:
+        """Pass on what nobody waits for an answer to."""
+        number, _ = self._lane.details
         try:
-            self._lane.give_dir(self._fs.reopen_dir(Inode(node)))
+            tell(Inode(number))
         except Exception as exc:  # noqa: BLE001  # anything else would end the mount
-            self._lane.refuse(to_errno(exc, "opening a directory"))
+            to_errno(exc, what)
         finally:
             self._fs.trim()
-
-    def _attach(self, inode: Inode, wants_write: bool) -> None:
-        file = self._fs.attach(inode, wants_write=wants_write)
-        if not isinstance(file, LaneFile):
-            raise InternalError("the lane was given a file that is not in C")
-        self._lane.give_file(inode, file.native)
 
     def _report_corrupt(self) -> None:
         node, block_no = self._lane.details

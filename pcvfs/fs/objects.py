@@ -22,9 +22,8 @@ from pcvfs.types import Inode
 
 if TYPE_CHECKING:
     from pcvfs.cipherdir.volume import Volume
-    from pcvfs.fs.dirs import Directories
-    from pcvfs.fs.inodes import InodeTable, Node
     from pcvfs.fs.options import MountOptions
+    from pcvfs.fs.tree import Node, Tree
 
 log = logging.getLogger(__name__)
 
@@ -41,21 +40,25 @@ class Attr(NamedTuple):
     gid: int
 
 
+def gives_away(options: MountOptions) -> bool:
+    """Whether new objects belong to who asked for them, and not to us."""
+    return os.geteuid() == 0 and options.force_owner is None
+
+
 class Objects:
     """Access to the objects behind nodes.
 
     Args:
         volume: codecs.
         options: of the mount.
-        table: for the root.
-        dirs: for descriptors of parents.
+        tree: for the root and descriptors of directories.
     """
 
-    def __init__(self, volume: Volume, options: MountOptions, table: InodeTable, dirs: Directories) -> None:
+    def __init__(self, volume: Volume, options: MountOptions, tree: Tree) -> None:
         self._volume = volume
         self._options = options
-        self._root = table.root
-        self._dirs = dirs
+        self._root = tree.inodes.root
+        self._dirs = tree.dirs
         self._has_plain_targets = volume.names.is_plaintext
 
     # --- reaching an object -------------------------------------------------------------------------------------

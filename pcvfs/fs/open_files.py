@@ -1,7 +1,7 @@
-"""The open files of a mount: handles, and files attached for the block lane.
+"""The open files of a mount, by handle. Behind the block lane there are none: it has files by inode.
 
-Owns: how many need the open file of an inode, and so when it is opened, made writable and closed. All handles of an
-inode share one ``BackingFile``. Knows nothing of names.
+Owns: how many handles an inode has, and so when its file is opened, made writable and closed. All handles of an inode
+share one ``BackingFile``. Knows nothing of names.
 
 Concurrency: one thread.
 """
@@ -10,32 +10,21 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING
 
-from pcvfs.types import Handle, Inode
+from pcvfs.types import Handle
 
 if TYPE_CHECKING:
     from pcvfs.fs.files import BackingFile, FilePolicy
-    from pcvfs.fs.inodes import InodeTable, Node
     from pcvfs.fs.objects import Objects
     from pcvfs.fs.options import MountOptions
-
-_ATTACHED_MAX: Final = 4096
-_FDS_FOR_OTHERS: Final = 128  # handles, listings, libraries
-
-
-class FileObserver(Protocol):
-    """Who has files attached."""
-
-    def file_detached(self, inode: Inode) -> None:
-        """An attached file must be given back."""
+    from pcvfs.fs.tree import Inodes, Node
 
 
 class OpenFiles:
-    """Handles and attached files of one mount.
+    """The handles of one mount.
 
     Args:
         policy: opens files.
@@ -43,38 +32,27 @@ class OpenFiles:
         objects: opens backing files.
         options: of the mount.
         numbers: handle numbers, shared with directories.
-        observer: told of files that are detached.
     """
 
     def __init__(
         self,
         policy: FilePolicy,
-        table: InodeTable,
+        table: Inodes,
         objects: Objects,
         options: MountOptions,
         numbers: Iterator[int],
-        observer: FileObserver | None,
     ) -> None:
         self._policy = policy
         self._table = table
         self._objects = objects
         self._is_ro = options.ro
         self._numbers = numbers
-        self._observer = observer
         self._handles: dict[Handle, Node] = {}
-        fds = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FDS_FOR_OTHERS, _FDS_FOR_OTHERS)
-        self._attached_max = min(_ATTACHED_MAX, fds // 2)
-        self._attached: dict[Node, None] = {}  # least recently attached first
 
     @property
     def handles(self) -> int:
         """Number of open handles."""
         return len(self._handles)
-
-    @property
-    def attached(self) -> int:
-        """Number of attached files."""
-        return len(self._attached)
 
     def open(self, node: Node, flags: int) -> Handle:
         """Open a regular file. O_TRUNC empties it; O_APPEND is the kernel's business.
@@ -101,16 +79,24 @@ class OpenFiles:
         self._handles[handle] = node
         return handle
 
-    def _backing(self, node: Node, *, wants_write: bool) -> BackingFile:
-        """The open file of a node, writable if need be. The kernel has checked the mode bits."""
-        if node.file is not None and (node.file.is_writable or not wants_write):
-            return node.file
+    def open_backing(self, node: Node, *, wants_write: bool) -> int:
+        """A descriptor of the backing file of a node, the caller's. The kernel has checked the mode bits.
+
+        Raises:
+            OSError: EISDIR, EINVAL, EROFS, ...
+        """
         if node.type_bits != stat.S_IFREG:
             code = errno.EISDIR if node.is_dir else errno.EINVAL
             raise OSError(code, os.strerror(code))
         if wants_write and self._is_ro:  # the kernel refuses first, unless root has remounted rw
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        fd = self._objects.open(node, os.O_RDWR if wants_write else os.O_RDONLY)
+        return self._objects.open(node, os.O_RDWR if wants_write else os.O_RDONLY)
+
+    def _backing(self, node: Node, *, wants_write: bool) -> BackingFile:
+        """The open file of a node, writable if need be."""
+        if node.file is not None and (node.file.is_writable or not wants_write):
+            return node.file
+        fd = self.open_backing(node, wants_write=wants_write)
         if node.file is None:
             try:
                 return self.adopt(node, fd, is_writable=wants_write)
@@ -154,39 +140,6 @@ class OpenFiles:
         if node.file is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return node.file
-
-    def attach(self, node: Node, *, wants_write: bool) -> BackingFile:
-        """Open a file for whoever reads and writes it by inode, without handles: the block lane.
-
-        It stays open until the node is forgotten or too many are attached; then the observer is told.
-        """
-        file = self._backing(node, wants_write=wants_write)
-        if node in self._attached:
-            del self._attached[node]
-        else:
-            file.opens += 1
-        self._attached[node] = None
-        if len(self._attached) > self._attached_max:
-            self._detach(next(iter(self._attached)))
-        return file
-
-    def detach_all(self) -> None:
-        """Close what is attached: nobody has used it for a while, and an open file keeps others from things."""
-        for node in list(self._attached):
-            self._detach(node)
-
-    def _detach(self, node: Node) -> None:
-        del self._attached[node]
-        if self._observer is not None:
-            self._observer.file_detached(node.inode)
-        file = self._file(node)
-        file.opens -= 1
-        self._close_if_unused(node, file)
-
-    def forget(self, node: Node) -> None:
-        """A node leaves the inode table."""
-        if node in self._attached:
-            self._detach(node)
 
     def close(self) -> None:
         """Release every handle."""

@@ -42,8 +42,8 @@ class MountOptions:
         longnames: False makes names that need hashing ENAMETOOLONG.
         ctlsock: path of the control socket to serve, or None.
         writeback: the kernel collects small writes (never with ``sharedstorage``).
-        engine: who serves reads and writes: "lane" is in C, "python" the reference. "auto" takes the lane where nothing
-            speaks against it, which ``sharedstorage`` does.
+        engine: who serves the requests: "lane" is in C, "python" the reference. "auto" takes the lane where nothing
+            speaks against it, which ``sharedstorage`` and ``badname`` do.
         kernel_options: further options for the mount, as for mount(8).
         debug: log every operation that fails unexpectedly with its traceback, and the session's life.
     """
@@ -80,10 +80,8 @@ class MountOptions:
             raise UsageError(f"unknown engine {self.engine!r}", hint=f"one of: {', '.join(ENGINES)}")
         if self.ro and self.rw:
             raise UsageError("a mount is either read-only or read-write")
-        if self.engine == "lane" and self.sharedstorage:
-            raise UsageError(
-                "the lane keeps what shared storage would have to look up again", hint="use another engine"
-            )
+        if self.engine == "lane" and self.unknown_to_lane is not None:
+            raise UsageError(f"the lane does not serve {self.unknown_to_lane}", hint="use another engine")
         if self.idle_s < 0:
             raise UsageError("the idle time can't be negative")
 
@@ -96,6 +94,13 @@ class MountOptions:
     def cache_timeout_s(self) -> float:
         """Lifetime of names and attributes in the kernel."""
         return OWNED_TIMEOUT_S if self.owns_cipherdir else 0.0
+
+    @property
+    def unknown_to_lane(self) -> str | None:
+        """The option that only the Python engine serves, if there is one."""
+        if self.sharedstorage:
+            return "--sharedstorage"
+        return "--badname" if self.badname else None
 
     def read_only(self) -> MountOptions:
         """The same mount, read-only."""

@@ -19,14 +19,14 @@ import errno
 import itertools
 import os
 import stat
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pcvfs.cipherdir import backing
-from pcvfs.fs.dirs import Directories, DirectoryObserver, Listed
+from pcvfs.fs.dirs import Directories, Listed
 from pcvfs.fs.files import BackingFile, FilePolicy, make_policy
-from pcvfs.fs.inodes import InodeTable, Node
-from pcvfs.fs.objects import Attr, Objects
-from pcvfs.fs.open_files import FileObserver, OpenFiles
+from pcvfs.fs.objects import Attr, Objects, gives_away
+from pcvfs.fs.open_files import OpenFiles
+from pcvfs.fs.tree import PythonTree
 from pcvfs.types import Handle, Inode
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pcvfs.cipherdir.volume import Volume
     from pcvfs.format.names import StoredName
     from pcvfs.fs.options import MountOptions
+    from pcvfs.fs.tree import Node, Tree
 
 _RENAME_FLAGS: Final = (
     0,
@@ -87,10 +88,6 @@ class DirHandle:
         self.entries: list[Listed] | None = None
 
 
-class Observer(DirectoryObserver, FileObserver, Protocol):
-    """Who uses open files and directories besides: the block lane."""
-
-
 class VolumeFS:
     """One mounted volume.
 
@@ -98,8 +95,8 @@ class VolumeFS:
         volume: not owned; close it after ``close``.
         options: of the mount.
         intents: see ``files``.
+        tree: of names; None is the Python implementation. Taken over.
         policy: opens files; None is the Python implementation.
-        observer: the block lane, if it serves the mount.
     """
 
     def __init__(
@@ -108,23 +105,22 @@ class VolumeFS:
         options: MountOptions,
         *,
         intents: IntentLog | None = None,
+        tree: Tree | None = None,
         policy: FilePolicy | None = None,
-        observer: Observer | None = None,
     ) -> None:
         self._volume = volume
         self._options = options
         self._is_shared = options.sharedstorage
         self._is_ro = options.ro
-        self._gives_away = os.geteuid() == 0 and options.force_owner is None
-        root_stat = os.fstat(volume.root_fd)
-        self._table = InodeTable(root_stat, by_name=self._is_shared, on_drop=self._dropped)
-        self._dirs = Directories(
-            volume, self._table.root, is_shared=self._is_shared, badname=options.badname, observer=observer
-        )
-        self._objects = Objects(volume, options, self._table, self._dirs)
+        self._gives_away = gives_away(options)
+        self._tree = tree or PythonTree(volume, is_shared=options.sharedstorage)
+        self._table = self._tree.inodes
+        self._cache = self._tree.dirs
+        self._dirs = Directories(volume, self._table.root, self._cache, badname=options.badname)
+        self._objects = Objects(volume, options, self._tree)
         self._handles = itertools.count(1)
         policy = policy or make_policy(volume, options, intents)
-        self._files = OpenFiles(policy, self._table, self._objects, options, self._handles, observer)
+        self._files = OpenFiles(policy, self._table, self._objects, options, self._handles)
         self._dir_handles: dict[Handle, DirHandle] = {}
 
     # --- lookup and attributes ----------------------------------------------------------------------------------
@@ -135,7 +131,7 @@ class VolumeFS:
             OSError: ENOENT.
         """
         directory = self._directory(parent)
-        dirfd = self._dirs.dirfd(directory)
+        dirfd = self._cache.dirfd(directory)
         try:
             stored = self._dirs.encode(directory, name)
         except PermissionError as exc:
@@ -255,12 +251,26 @@ class VolumeFS:
             raise
         return self._files.new_handle(node), self._looked_up(node, st)
 
+    def create_closed(self, parent: Inode, name: bytes, mode: int, flags: int, caller: Caller) -> Attr:
+        """Make a regular file, for a kernel that opens files by inode.
+
+        Raises:
+            OSError: ESTALE if it exists and ``flags`` has no O_EXCL. The kernel did not know; it looks again, and then
+                opens and empties the file as any other.
+        """
+        try:
+            return self.mknod(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, caller)
+        except FileExistsError:
+            if flags & os.O_EXCL:
+                raise
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE)) from None
+
     def _new_name(self, parent: Inode, name: bytes) -> tuple[Node, int, StoredName]:
         self._refuse_if_ro()
         directory = self._directory(parent)
         if self._dirs.is_badname(name):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return directory, self._dirs.dirfd(directory), self._dirs.encode(directory, name)
+        return directory, self._cache.dirfd(directory), self._dirs.encode(directory, name)
 
     def _make(self, dirfd: int, stored: StoredName, make: Callable[[], object]) -> None:
         """Make an object; for a long name its sidecar comes first, so the object is never without it."""
@@ -376,7 +386,7 @@ class VolumeFS:
         """Where a name is that should exist: its own encryption, or the bad name that --badname shows it for."""
         self._refuse_if_ro()
         directory = self._directory(parent)
-        dirfd = self._dirs.dirfd(directory)
+        dirfd = self._cache.dirfd(directory)
         stored = self._dirs.encode(directory, name)
         if self._dirs.is_badname(name) and self._stat(dirfd, stored.cname) is None:
             cname, _ = self._lookup_bad(directory, dirfd, name)
@@ -389,7 +399,7 @@ class VolumeFS:
 
     def _lost_name(self, node: Node | None, directory: Node, cname: bytes) -> None:
         if node is not None:
-            self._dirs.evict(node)
+            self._cache.evict(node)
             self._table.remove_link(node, directory, cname)
             self._table.release_if_unused(node)
 
@@ -430,19 +440,15 @@ class VolumeFS:
         """The last user of a handle is gone."""
         self._files.release(handle)
 
-    def attach(self, inode: Inode, *, wants_write: bool) -> BackingFile:
-        """Open a file for whoever reads and writes it by inode, without handles."""
-        return self._files.attach(self._table.get(inode), wants_write=wants_write)
-
-    def detach_all(self) -> None:
-        """Close what is attached."""
-        self._files.detach_all()
+    def open_backing(self, inode: Inode, *, wants_write: bool) -> int:
+        """A descriptor of a backing file, the caller's, for whoever reads and writes by inode."""
+        return self._files.open_backing(self._table.get(inode), wants_write=wants_write)
 
     # --- open directories ---------------------------------------------------------------------------------------
     def opendir(self, inode: Inode) -> Handle:
         """Open a directory for listing and fsyncdir."""
         node = self._directory(inode)
-        fd = backing.openat(self._dirs.dirfd(node), b".", os.O_RDONLY | os.O_DIRECTORY)
+        fd = backing.openat(self._cache.dirfd(node), b".", os.O_RDONLY | os.O_DIRECTORY)
         self._table.pin(node)
         handle = Handle(next(self._handles))
         self._dir_handles[handle] = DirHandle(node, fd)
@@ -471,10 +477,6 @@ class VolumeFS:
             return None
         return self._found(opened.node, opened.fd, entry.cname, st)
 
-    def reopen_dir(self, inode: Inode) -> int:
-        """A readable descriptor of a directory, the caller's; for syncing it in another thread."""
-        return backing.openat(self._dirs.dirfd(self._directory(inode)), b".", os.O_RDONLY | os.O_DIRECTORY)
-
     def dir_fd_of(self, handle: Handle) -> int:
         """Readable descriptor of an open directory, for fsync in another thread."""
         return self._dir_handles[handle].fd
@@ -484,6 +486,20 @@ class VolumeFS:
         opened = self._dir_handles.pop(handle)
         os.close(opened.fd)
         self._table.unpin(opened.node)
+
+    # --- what a listing in C leaves to us -------------------------------------------------------------------------
+    def report_hidden(self, inode: Inode, cname: bytes) -> None:
+        """An entry was hidden since it can't be decrypted."""
+        self._dirs.report_hidden(self._table.get(inode), cname)
+
+    def report_no_diriv(self, inode: Inode) -> None:
+        """A directory has no usable IV."""
+        self._dirs.report_no_diriv(self._table.get(inode))
+
+    def clear_leftovers(self, inode: Inode) -> None:
+        """A directory has temporary names of a killed process."""
+        if not self._is_ro:
+            self._dirs.clear_leftovers(self._directory(inode))
 
     # --- extended attributes ------------------------------------------------------------------------------------
     def getxattr(self, inode: Inode, name: bytes) -> bytes:
@@ -519,21 +535,24 @@ class VolumeFS:
 
     def trim(self) -> None:
         """To be called between operations: closes descriptors that are too many."""
-        self._dirs.trim()
+        self._cache.trim()
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is open."""
-        return bool(self._files.handles or self._dir_handles)
+        """Whether something is open. From any thread."""
+        return bool(self._files.handles or self._dir_handles or self._tree.attached)
 
     def statistics(self) -> Statistics:
-        """Counts for operators and tests: known inodes, lookups held by the kernel, open handles, descriptors."""
+        """Counts for operators and tests: known inodes, lookups held by the kernel, open files, descriptors.
+
+        From any thread.
+        """
         return Statistics(
             inodes=len(self._table),
-            nlookup=sum(node.nlookup for node in self._table),
-            open_files=self._files.handles + self._files.attached,
+            nlookup=self._table.lookups,
+            open_files=self._files.handles + self._tree.attached,
             open_dirs=len(self._dir_handles),
-            dirfds=self._dirs.cached_dirfds,
+            dirfds=self._cache.count,
         )
 
     def close(self) -> None:
@@ -541,8 +560,7 @@ class VolumeFS:
         self._files.close()
         for handle in list(self._dir_handles):
             self.releasedir(handle)
-        for node in list(self._table):
-            self._dropped(node)
+        self._tree.close()
 
     # --- inside ---------------------------------------------------------------------------------------------
     def _refuse_if_ro(self) -> None:
@@ -567,11 +585,5 @@ class VolumeFS:
         except BaseException:
             self._table.release_if_unused(node)
             raise
-        node.nlookup += 1
+        self._table.looked_up(node)
         return attr
-
-    def _dropped(self, node: Node) -> None:
-        """A node left the table: close what it holds."""
-        self._files.forget(node)
-        self._dirs.evict(node)
-        self._objects.unhold(node)

@@ -28,7 +28,7 @@ WritableBuffer: TypeAlias = bytearray | memoryview
 ABI_VERSION: Final = 1  # must be PCV_ABI_VERSION of native/pcv_spec.h
 
 # Every constant that both sides know: name in C, value in Python. A test checks that none is missing.
-SHARED_CONSTANTS: Final = {
+SHARED_CONSTANTS: Final[dict[str, int | bytes]] = {
     "PCV_ABI_VERSION": ABI_VERSION,
     "PCV_KEY_SIZE": spec.KEY_SIZE,
     "PCV_SIV_KEY_SIZE": spec.SIV_KEY_SIZE,
@@ -43,6 +43,12 @@ SHARED_CONSTANTS: Final = {
     "PCV_HEADER_SIZE": spec.HEADER_SIZE,
     "PCV_BLOCK_NO_SIZE": spec.BLOCK_NO_SIZE,
     "PCV_BLOCK_AAD_SIZE": spec.BLOCK_AAD_SIZE,
+    "PCV_CONFIG_NAME": spec.CONFIG_NAME,
+    "PCV_DIRIV_NAME": spec.DIRIV_NAME,
+    "PCV_DIRIV_RMDIR_PREFIX": spec.DIRIV_RMDIR_PREFIX,
+    "PCV_DIRIV_MKDIR_PREFIX": spec.DIRIV_MKDIR_PREFIX,
+    "PCV_LONG_NAME_PREFIX": spec.LONG_NAME_PREFIX,
+    "PCV_LONG_NAME_SUFFIX": spec.LONG_NAME_SUFFIX,
     "PCV_DIRIV_SIZE": spec.DIRIV_SIZE,
     "PCV_EME_BLOCK_SIZE": spec.EME_BLOCK_SIZE,
     "PCV_EME_MAX_BLOCKS": spec.EME_MAX_BLOCKS,
@@ -52,6 +58,12 @@ _UINT64_MAX: Final = (1 << 64) - 1
 _NS_PER_S: Final = 1_000_000_000
 
 
+def compiled_value(name: str) -> int | bytes | None:
+    """What the C code was compiled with, or None if it does not know the constant."""
+    value: int | CData | None = getattr(lib, name, None)
+    return value if value is None or isinstance(value, int) else ffi.string(value)
+
+
 def _check_extension() -> None:
     """Refuse a C extension that was built from other numbers than ``spec``.
 
@@ -59,10 +71,10 @@ def _check_extension() -> None:
         InternalError: at least one constant differs.
     """
     for name, expected in SHARED_CONSTANTS.items():
-        actual: int | None = getattr(lib, name, None)
+        actual = compiled_value(name)
         if actual != expected:
             raise InternalError(
-                f"the C extension was built with {name}={actual}, this code needs {expected}",
+                f"the C extension was built with {name}={actual!r}, this code needs {expected!r}",
                 hint="reinstall pcvfs, so that the extension and the Python code are from the same version",
             )
 

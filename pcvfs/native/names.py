@@ -47,7 +47,7 @@ class NameFormat:
         long_name_max: longest encrypted name that is not hashed, in bytes.
     """
 
-    __slots__ = ("_aead", "_eme", "_nonce_size", "pointer")
+    __slots__ = ("_eme", "aead", "nonce_size", "pointer")
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class NameFormat:
     ) -> None:
         if not 0 < long_name_max <= NAME_MAX:
             raise ValueError(f"long_name_max is {long_name_max}, not in 1..{NAME_MAX}")
-        self._eme, self._aead, self._nonce_size = eme, aead, nonce_size  # C holds a pointer into the first
+        self._eme, self.aead, self.nonce_size = eme, aead, nonce_size  # C holds a pointer into the first
         members: dict[str, int | CData] = {
             "eme": ffi.NULL if eme is None else eme.pointer,
             "has_diriv": has_diriv,
@@ -105,7 +105,7 @@ class NameFormat:
             OSError: ENAMETOOLONG; EINVAL, a NUL inside; EIO.
         """
         out = ffi.new("char[]", TARGET_MAX + 1)
-        _check(lib.pcv_target_encode(self.pointer, self._aead.pointer, self._nonce_size, target, len(target), out))
+        _check(lib.pcv_target_encode(self.pointer, self.aead.pointer, self.nonce_size, target, len(target), out))
         return ffi.string(out)
 
     def decode_target(self, stored: bytes) -> bytes:
@@ -115,7 +115,7 @@ class NameFormat:
             OSError: EBADMSG, it is none of this volume; EIO.
         """
         out, size = ffi.new("char[]", TARGET_MAX + 1), ffi.new("size_t *")
-        aead, nonce_size = self._aead.pointer, self._nonce_size
+        aead, nonce_size = self.aead.pointer, self.nonce_size
         _check(lib.pcv_target_decode(self.pointer, aead, nonce_size, stored, len(stored), out, size))
         return bytes(ffi.buffer(out, size[0]))
 

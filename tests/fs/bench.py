@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import stat
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +14,16 @@ from pcvfs.cipherdir.fsck import check_volume
 from pcvfs.cipherdir.intents import IntentLog
 from pcvfs.cipherdir.lifecycle import unlock_volume
 from pcvfs.cipherdir.report import Problem, ProblemKind
-from pcvfs.fs.lane_files import LanePolicy
+from pcvfs.cipherdir.volume import Volume
+from pcvfs.fs.lane_tree import LaneTree
 from pcvfs.fs.options import Engine, MountOptions
 from pcvfs.fs.volume_fs import VolumeFS
-from pcvfs.types import DirIV, Inode
 from tests.fs.cipher_tree import CipherFile, CipherTree
+from tests.fs.files_in_c import PolicyInC
 from tests.fs.kernel import ROOT, Kernel
 from tests.support.flavours import PASSWORD, Flavour
 
-ENGINES: Final[tuple[Engine, ...]] = ("python", "lane")  # who can read and write files
+ENGINES: Final[tuple[Engine, ...]] = ("python", "lane")  # whose tree of names it is, and whose files
 
 
 class Bench:
@@ -37,7 +37,7 @@ class Bench:
         expected_problems: kinds that the checker must find at the end, for tests that break something.
 
     Args:
-        engine: who reads and writes files.
+        engine: "lane" is the tree and the files in C, as far as the options let it.
         is_new: make the volume first.
     """
 
@@ -60,9 +60,7 @@ class Bench:
 
     def _mount(self) -> None:
         self._fds = open_descriptors()
-        policy = LanePolicy(self.volume, self.options, self.intents) if self.engine == "lane" else None
-        self.observer = Observer()
-        self.fs = VolumeFS(self.volume, self.options, intents=self.intents, policy=policy, observer=self.observer)
+        self.fs = new_fs(self.volume, self.options, self.engine, self.intents)
         self.kernel = Kernel(self.fs, caches_names=not self.options.sharedstorage)
 
     def remount(self, *, with_intents: Path | None = None, **options: object) -> Kernel:
@@ -87,7 +85,6 @@ class Bench:
         check_counts(self.fs, self.kernel)
         assert self.fs.statistics() == (1, 0, 0, 0, 0), "not everything was let go"
         self.fs.close()
-        assert self.observer.directories.keys() <= {ROOT}, "not every directory was taken back"
         leaked = open_descriptors() - self._fds
         assert not leaked, f"descriptors leaked: {leaked}"
 
@@ -142,29 +139,12 @@ class Bench:
         self._log.lines.clear()
 
 
-class Observer:
-    """Stands for the block lane, which uses cached descriptors of directories until it is told not to.
-
-    Attributes:
-        directories: inode -> what it may use: a descriptor and an IV.
-        detached: inodes of files that it had to give back.
-    """
-
-    def __init__(self) -> None:
-        self.directories: dict[Inode, tuple[int, DirIV]] = {}
-        self.detached: list[Inode] = []
-
-    def directory_opened(self, inode: Inode, dirfd: int, diriv: DirIV) -> None:
-        assert inode not in self.directories, "opened twice"
-        assert stat.S_ISDIR(os.fstat(dirfd).st_mode)
-        self.directories[inode] = dirfd, diriv
-
-    def directory_closed(self, inode: Inode) -> None:
-        dirfd, _ = self.directories.pop(inode)
-        os.fstat(dirfd)  # still open: whoever uses it must be able to finish
-
-    def file_detached(self, inode: Inode) -> None:
-        self.detached.append(inode)
+def new_fs(volume: Volume, options: MountOptions, engine: Engine, intents: IntentLog | None = None) -> VolumeFS:
+    """A filesystem as that engine would have it."""
+    if engine == "python":
+        return VolumeFS(volume, options, intents=intents)
+    tree = LaneTree(volume, options, intents) if options.unknown_to_lane is None else None
+    return VolumeFS(volume, options, tree=tree, policy=PolicyInC(volume, options, intents))
 
 
 class _Recorder(logging.Handler):
@@ -197,6 +177,7 @@ def open_descriptors() -> frozenset[tuple[str, str]]:
 def check_counts(fs: VolumeFS, kernel: Kernel) -> None:
     """What the filesystem believes the kernel to hold is what it holds, and its own pins are all accounted for."""
     nodes = {node.inode: node for node in fs._table}
+    assert fs._table.lookups == kernel.nlookup.total()
     assert {inode: node.nlookup for inode, node in nodes.items() if node.nlookup} == dict(kernel.nlookup)
     pins: Counter[int] = Counter({ROOT: 1})
     for node in nodes.values():
@@ -205,7 +186,7 @@ def check_counts(fs: VolumeFS, kernel: Kernel) -> None:
     pins.update(kernel.open_dirs.values())
     assert {inode: node.pins for inode, node in nodes.items() if node.pins} == dict(pins)
     statistics = fs.statistics()
-    assert statistics.open_files == len(kernel.open_files) + fs._files.attached
+    assert statistics.open_files == len(kernel.open_files)
     assert statistics.open_dirs == len(kernel.open_dirs)
     assert statistics.inodes == len(nodes)
     assert fs.is_busy == bool(kernel.open_files or kernel.open_dirs)

@@ -17,20 +17,35 @@ CHOSEN = [flavour for flavour in FLAVOURS.values() if flavour.name != "longnamem
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "both_engines: also with files read and written in C, as by the block lane")
+    config.addinivalue_line("markers", "both_engines: every flavour with the tree of names and the files in C, too")
+    config.addinivalue_line("markers", "python_engine: not with the tree of names and the files in C")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All flavours, or those that the marker ``flavours`` names; without names, the default one. Engines alike."""
-    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
-        metafunc.parametrize("engine", ENGINES)
+    """All flavours, or those that the marker ``flavours`` names (without names, the default one); see ``_cases``."""
     if "flavour" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("flavours")
     flavours = CHOSEN if marker is None else [FLAVOURS[name] for name in marker.args or ("default",)]
     if wanted := metafunc.config.getoption("--flavours"):
         flavours = [flavour for flavour in flavours if flavour.name in wanted.split(",")]
-    metafunc.parametrize("flavour", flavours, ids=lambda flavour: flavour.name)
+    cases = _cases(metafunc.definition, flavours)
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize(
+            ("flavour", "engine"), cases, ids=[f"{flavour.name}-{engine}" for flavour, engine in cases]
+        )
+    else:
+        metafunc.parametrize("flavour", flavours, ids=lambda flavour: flavour.name)
+
+
+def _cases(test: pytest.Function, flavours: list[Flavour]) -> list[tuple[Flavour, Engine]]:
+    """Python with all flavours, the tree in C with one unless marked otherwise: what differs between them is Python."""
+    if test.get_closest_marker("both_engines"):
+        return [(flavour, engine) for flavour in flavours for engine in ENGINES]
+    cases: list[tuple[Flavour, Engine]] = [(flavour, "python") for flavour in flavours]
+    if flavours and not test.get_closest_marker("python_engine"):
+        cases.append((flavours[0], "lane"))
+    return cases
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +54,6 @@ def umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
-
-
-@pytest.fixture
-def engine() -> Engine:
-    """Who reads and writes files, unless the test is marked ``both_engines``."""
-    return "python"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.fs.kernel import RENAME_EXCHANGE, ROOT, SUPERUSER
 SUFFIX = b" GOCRYPTFS_BAD_NAME"
 LONG = b"L" * 250
 
-pytestmark = pytest.mark.flavours("default", "longnamemax-62", "deterministic-names")
+pytestmark = [pytest.mark.flavours("default", "longnamemax-62", "deterministic-names"), pytest.mark.python_engine]
 
 
 def test_without_it_they_are_hidden_and_reported_once(bench: Bench) -> None:

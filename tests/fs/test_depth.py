@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pcvfs.fs.dir_cache import cached_dirs_max
 from pcvfs.types import Inode
 from tests.fs.bench import Bench
 from tests.fs.kernel import ROOT, SUPERUSER, Kernel
@@ -82,7 +83,7 @@ def use(kernel: Kernel, inode: Inode) -> None:
 
 
 def test_chain_deeper_than_the_cache_works_everywhere(bench: Bench) -> None:
-    kernel, most = bench.kernel, bench.fs._dirs._cache_max
+    kernel, most = bench.kernel, cached_dirs_max()
     assert most < DEPTH > sys.getrecursionlimit()
     with descriptor_limit(2 * most + 20):
         inodes = dig(kernel)
@@ -100,13 +101,14 @@ def test_chain_deeper_than_the_cache_works_everywhere(bench: Bench) -> None:
 
 
 def test_chain_is_walked_again_when_nothing_of_it_is_cached(bench: Bench) -> None:
-    kernel, most = bench.kernel, bench.fs._dirs._cache_max
+    kernel, most = bench.kernel, cached_dirs_max()
     inodes = dig(kernel)
     with descriptor_limit(2 * most + 20):
         for number in range(most):
             kernel.mkdir(b"%d" % number)
             kernel.mkdir(b"%d/below" % number)
-        assert bench.fs._table.get(inodes[-2]).dirfd < 0
+        if bench.engine == "python":
+            assert bench.fs._table.get(inodes[-2]).dirfd < 0
         use(kernel, inodes[-1])
         assert bench.fs.statistics().dirfds <= most
         use(kernel, inodes[DEPTH // 2])

@@ -42,7 +42,7 @@ def orphan_sidecar(directory: bytes) -> Step:
         inode = kernel.inode(directory + b"/" + LONG)
         node = kernel.fs._table.get(inode)
         parent, cname = node.links[0]
-        os.unlink(cname, dir_fd=kernel.fs._dirs.dirfd(parent))
+        os.unlink(cname, dir_fd=kernel.fs._cache.dirfd(parent))
         kernel.forget(inode)
 
     return Step("orphan sidecar", on_mount, lambda plain: None)

@@ -22,7 +22,6 @@ def raises(error: int) -> object:
 
 
 # --- opening ----------------------------------------------------------------------------------------------------
-@pytest.mark.both_engines
 @pytest.mark.parametrize("name", [b"file", LONG], ids=["short", "long"])
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND])
 def test_open_reads_and_writes_whatever_the_flags(kernel: Kernel, name: bytes, flags: int) -> None:
@@ -36,7 +35,6 @@ def test_open_reads_and_writes_whatever_the_flags(kernel: Kernel, name: bytes, f
         assert kernel.read(handle) == b"0123456789"
 
 
-@pytest.mark.both_engines
 def test_open_for_writing_upgrades_the_one_open_file(bench: Bench) -> None:
     kernel = bench.kernel
     kernel.put(b"file", b"content")
@@ -50,7 +48,6 @@ def test_open_for_writing_upgrades_the_one_open_file(bench: Bench) -> None:
     assert kernel.read(reader) == b"Content"
 
 
-@pytest.mark.both_engines
 def test_open_trunc_empties_for_all(kernel: Kernel) -> None:
     kernel.put(b"file", b"content")
     reader = kernel.open(b"file", os.O_RDONLY)
@@ -109,7 +106,6 @@ def test_handles_are_never_reused(kernel: Kernel) -> None:
 
 
 # --- names that go while files are open -------------------------------------------------------------------------
-@pytest.mark.both_engines
 @pytest.mark.parametrize("name", [b"file", LONG], ids=["short", "long"])
 def test_unlinked_file_lives_on_while_it_is_open(bench: Bench, name: bytes) -> None:
     kernel = bench.kernel
@@ -130,7 +126,6 @@ def test_unlinked_file_lives_on_while_it_is_open(bench: Bench, name: bytes) -> N
     assert not bench.tree.sidecars()
 
 
-@pytest.mark.both_engines
 def test_new_file_under_the_name_of_an_open_one_is_another(bench: Bench) -> None:
     kernel = bench.kernel
     old = kernel.create(b"file")
@@ -143,7 +138,6 @@ def test_new_file_under_the_name_of_an_open_one_is_another(bench: Bench) -> None
     assert bench.remount().get(b"file") == b"new"
 
 
-@pytest.mark.both_engines
 def test_renamed_and_replaced_open_files_keep_their_content(bench: Bench) -> None:
     kernel = bench.kernel
     kernel.put(b"a", b"A")
@@ -157,7 +151,6 @@ def test_renamed_and_replaced_open_files_keep_their_content(bench: Bench) -> Non
     assert kernel.stat(b"b").size == 2
 
 
-@pytest.mark.both_engines
 def test_forgotten_while_open_is_not_lost(bench: Bench) -> None:
     """The kernel forgets only closed inodes; but handles are our own reason to keep a node."""
     kernel = bench.kernel
@@ -221,7 +214,6 @@ def test_inode_number_that_is_taken_is_replaced_by_one_of_our_own(bench: Bench) 
 
 
 # --- sync and close ---------------------------------------------------------------------------------------------
-@pytest.mark.both_engines
 @pytest.mark.parametrize("data_only", [True, False])
 def test_sync_and_flush_of_an_open_file(bench: Bench, data_only: bool) -> None:
     handle = bench.kernel.create(b"file")
@@ -231,6 +223,7 @@ def test_sync_and_flush_of_an_open_file(bench: Bench, data_only: bool) -> None:
     os.fsync(bench.fs.dir_fd_of(bench.kernel.opendir(b"")))
 
 
+@pytest.mark.python_engine
 @pytest.mark.parametrize("data_only", [True, False])
 def test_sync_that_failed_fails_until_the_file_is_closed(
     bench: Bench, data_only: bool, monkeypatch: pytest.MonkeyPatch
@@ -247,6 +240,7 @@ def test_sync_that_failed_fails_until_the_file_is_closed(
     bench.fs.file_of(bench.kernel.open(b"file", os.O_RDWR)).sync(data_only=True)
 
 
+@pytest.mark.python_engine
 def test_error_of_close_reaches_the_caller_and_nothing_leaks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from pcvfs.fs import files
 

@@ -12,16 +12,14 @@ import pytest
 
 from pcvfs.cipherdir import backing
 from pcvfs.cipherdir.lifecycle import unlock_volume
-from pcvfs.fs.lane_files import LanePolicy
 from pcvfs.fs.options import Engine
-from pcvfs.fs.volume_fs import VolumeFS
-from tests.fs.bench import Bench, check_counts
+from tests.fs.bench import Bench, check_counts, new_fs
 from tests.fs.kernel import RENAME_EXCHANGE, Kernel
 from tests.support.flavours import PASSWORD
 
 LONG = b"L" * 250
 
-pytestmark = pytest.mark.flavours("default", "plaintextnames", "longnamemax-62")
+pytestmark = [pytest.mark.flavours("default", "plaintextnames", "longnamemax-62"), pytest.mark.python_engine]
 
 
 class Peers(NamedTuple):
@@ -35,8 +33,7 @@ class Peers(NamedTuple):
 def peers(bench: Bench, engine: Engine) -> Iterator[Peers]:
     here = bench.remount(sharedstorage=True)
     with unlock_volume(os.fsencode(bench.cipherdir), password=PASSWORD.encode()) as volume:
-        policy = LanePolicy(volume, bench.options, None) if engine == "lane" else None
-        fs = VolumeFS(volume, bench.options, policy=policy)
+        fs = new_fs(volume, bench.options, engine)
         there = Kernel(fs, caches_names=False)
         yield Peers(here, there)
         check_counts(fs, there)

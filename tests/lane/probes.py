@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 from pathlib import Path
 
@@ -31,16 +32,17 @@ def stored_files(live: LiveMount) -> list[str]:
     """Files of the cipherdir that the mount process has open for content, by path; mere references do not count."""
     pid, inside = live.serving_pid(), str(live.volume.cipherdir) + "/"
     files = {fd: target for fd, target in open_files(pid).items() if target.startswith(inside)}
-    return [target for fd, target in files.items() if not os.path.isdir(target) and not _is_reference(pid, fd)]
+    return [target for fd, target in files.items() if _is_open_file(pid, fd)]
 
 
-def _is_reference(pid: int, fd: int) -> bool:
+def _is_open_file(pid: int, fd: int) -> bool:
     try:
+        mode = os.stat(f"/proc/{pid}/fd/{fd}").st_mode
         lines = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines()
     except OSError:
-        return True  # closed meanwhile
+        return False  # closed meanwhile
     flags = next(line for line in lines if line.startswith("flags:"))
-    return bool(int(flags.split()[1], 8) & os.O_PATH)
+    return stat.S_ISREG(mode) and not int(flags.split()[1], 8) & os.O_PATH
 
 
 def wait_until_idle(live: LiveMount) -> None:

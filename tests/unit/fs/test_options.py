@@ -97,6 +97,7 @@ def test_from_json_with_a_wrong_field_is_a_usage_error(name: str, value: object)
         {"ro": True, "rw": True},
         {"idle_s": -1.0},
         {"engine": "lane", "sharedstorage": True},
+        {"engine": "lane", "badname": (b"*",)},
     ],
     ids=str,
 )
