@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pcv_cpu.h"
 #include "pcv_serve.h"
 
 /* The largest message from the kernel: a write of 1 MiB with its headers. */
@@ -58,6 +59,7 @@ struct pcv_lane {
     int sock;      /* our end; libfuse has the other */
     int wake;      /* eventfd: stop, or a worker has something to report */
     pcv_tree *tree; /* main thread only */
+    struct pcv_cpu cpu; /* main thread only */
     struct pcv_server server; /* main thread's */
 
     /* main thread only */
@@ -381,6 +383,7 @@ int pcv_lane_new(const struct pcv_lane_options *options, pcv_tree *tree, pcv_lan
     pthread_cond_init(&lane->queued, NULL);
     pthread_cond_init(&lane->returned, NULL);
     lane->tree = tree;
+    pcv_cpu_init(&lane->cpu);
     int rc = 0;
     for (int i = 0; i < JOBS; i++)
         lane->jobs[i].dir_fd = -1;
@@ -616,6 +619,7 @@ static int serve_file(pcv_lane *lane, struct job *job)
 static int dispatch(pcv_lane *lane, struct job *job)
 {
     const struct fuse_in_header *in = header_of(job);
+    pcv_cpu_saw(&lane->cpu, in->pid, !is_large(in));
     bool is_done = answer(lane, in) || pcv_tree_serve(lane->tree, in, job->size);
     bool is_file = !is_done && pcv_is_served(in, job->size);
     if (!is_done && !is_file && in->opcode != FUSE_FSYNCDIR)
@@ -649,7 +653,7 @@ static ssize_t receive(pcv_lane *lane, struct job *job)
 /* Poll for a while if that has paid lately; the time of one wake-up of an idle CPU is what there is to win. */
 static ssize_t spin(pcv_lane *lane, struct job *job)
 {
-    if (lane->options.spin_us == 0)
+    if (lane->options.spin_us == 0 || lane->cpu.is_grouped)
         return 0;
     if (lane->spin_score == 0 && ++lane->spin_turn % 16 != 0)
         return 0; /* look now and then whether it pays again */

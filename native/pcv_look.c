@@ -93,17 +93,21 @@ static bool serve_getattr(pcv_tree *tree, const struct fuse_in_header *in)
 struct spot {
     int fd;
     const char *name;
+    bool is_path; /* O_PATH */
 };
 
 static bool find_spot(pcv_tree *tree, pcv_inode *inode, struct spot *out)
 {
-    out->name = "";
+    *out = (struct spot){.name = ""};
     if (inode->type == S_IFREG && inode->file) {
         out->fd = pcv_file_fd(inode->file);
     } else if (inode->number == PCV_ROOT_INODE) {
         out->fd = tree->options.root_fd;
         out->name = ".";
-    } else if (inode->links && inode->orphan_fd < 0) {
+    } else if (inode->orphan_fd >= 0) {
+        out->fd = inode->orphan_fd;
+        out->is_path = true;
+    } else if (inode->links) {
         out->fd = pcv_dirs_fd(&tree->dirs, inode->links->parent);
         out->name = inode->links->cname;
     } else {
@@ -115,9 +119,9 @@ static bool find_spot(pcv_tree *tree, pcv_inode *inode, struct spot *out)
 /* Never through a symlink, which somebody may have put into the cipherdir in place of the object. */
 static int change_mode(const struct spot *spot, mode_t mode)
 {
-    if (spot->name[0] == '\0')
+    if (spot->name[0] == '\0' && !spot->is_path)
         return fchmod(spot->fd, mode) == 0 ? 0 : -errno;
-    int fd = openat(spot->fd, spot->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    int fd = spot->is_path ? spot->fd : openat(spot->fd, spot->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     char path[FD_PATH_ROOM];
@@ -126,7 +130,8 @@ static int change_mode(const struct spot *spot, mode_t mode)
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (rc == 0 && chmod(path, mode) != 0)
         rc = -errno;
-    close(fd);
+    if (!spot->is_path)
+        close(fd);
     return rc;
 }
 
@@ -158,9 +163,7 @@ static int change(const struct spot *spot, const struct fuse_setattr_in *s)
             time_of(s->valid, FATTR_ATIME, FATTR_ATIME_NOW, s->atime, s->atimensec),
             time_of(s->valid, FATTR_MTIME, FATTR_MTIME_NOW, s->mtime, s->mtimensec),
         };
-        int rc = spot->name[0] == '\0' ? futimens(spot->fd, times)
-                                       : utimensat(spot->fd, spot->name, times, AT_SYMLINK_NOFOLLOW);
-        if (rc != 0)
+        if (utimensat(spot->fd, spot->name, times, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0)
             return -errno;
     }
     return 0;
@@ -169,8 +172,12 @@ static int change(const struct spot *spot, const struct fuse_setattr_in *s)
 static bool serve_setattr(pcv_tree *tree, const struct fuse_in_header *in, size_t size)
 {
     const struct fuse_setattr_in *s = (const struct fuse_setattr_in *)(const void *)(in + 1);
-    const uint32_t known = TIMES | OWNER_AND_MODE | HARMLESS;
-    if (tree->options.is_ro || size < sizeof *in + sizeof *s || (s->valid & ~known) != 0)
+    if (tree->options.is_ro || size < sizeof *in + sizeof *s)
+        return false;
+    uint32_t known = TIMES | OWNER_AND_MODE | HARMLESS;
+    if (s->valid & (FATTR_UID | FATTR_GID))
+        known |= FATTR_KILL_SUIDGID; /* a new owner does that below us, too */
+    if ((s->valid & ~known) != 0)
         return false;
     pcv_inode *inode = object_of(tree, in);
     struct spot spot;
@@ -239,7 +246,8 @@ static bool serve_getxattr(pcv_tree *tree, const struct fuse_in_header *in, size
     char stored[XATTR_NAME_ROOM], path[FD_PATH_ROOM + PCV_NAME_MAX];
     pcv_inode *inode = object_of(tree, in);
     struct spot spot;
-    if (!tree->options.has_xattrs || !inode || !find_spot(tree, inode, &spot) || !encode_xattr(tree, name, stored))
+    if (!tree->options.has_xattrs || !inode || !find_spot(tree, inode, &spot) || spot.is_path ||
+        !encode_xattr(tree, name, stored))
         return false;
     ssize_t got;
     if (spot.name[0] == '\0') {

@@ -1,0 +1,130 @@
+#include "pcv_cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOOK_EVERY 32        /* requests; a look takes about 5 us */
+#define LOOK_AFTER_US 10000  /* or after that time: where we are may be crowded by now */
+#define CHANGES_MAX 8 /* of these requests, from another client than the one before: more are several at once */
+#define SETTLE_MIN_US 500 /* until the host lets go of an idle CPU, which it does after some polling of its own */
+#define SETTLE_MAX_US 8000
+#define MISSES_MAX 6 /* so many times the wait is doubled */
+#define PAUSE_MIN_US 50000
+#define PAUSE_MAX_US 10000000
+#define STAT_CPU_FIELD 39 /* of /proc/PID/stat, proc(5) */
+
+static uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* On bare metal an idle CPU always counts as one, and waking it is cheap. */
+static bool is_virtual(void)
+{
+#if defined(__x86_64__)
+    unsigned int a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & UINT32_C(1) << 31);
+#else
+    return false;
+#endif
+}
+
+void pcv_cpu_init(struct pcv_cpu *cpu)
+{
+    *cpu = (struct pcv_cpu){.settle_us = SETTLE_MIN_US, .pause_us = PAUSE_MIN_US};
+    cpu->is_possible =
+        is_virtual() && sched_getaffinity(0, sizeof cpu->allowed, &cpu->allowed) == 0 && CPU_COUNT(&cpu->allowed) > 1;
+}
+
+/* Where a thread ran last, or -1. The name in the second field may contain anything. */
+static int cpu_of(uint32_t thread)
+{
+    char path[32], text[512];
+    (void)snprintf(path, sizeof path, "/proc/%u/stat", thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (size <= 0)
+        return -1;
+    text[size] = '\0';
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at && field < STAT_CPU_FIELD; field++)
+        at = strchr(at + 1, ' ');
+    return at ? atoi(at) : -1;
+}
+
+static void stay_on(struct pcv_cpu *cpu, int number)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)number, &one);
+    if (sched_setaffinity(0, sizeof one, &one) != 0)
+        return;
+    cpu->is_grouped = true;
+    cpu->cpu = number;
+    nanosleep(&(struct timespec){.tv_nsec = (long)cpu->settle_us * 1000}, NULL);
+}
+
+static void spread(struct pcv_cpu *cpu)
+{
+    cpu->misses = 0;
+    if (!cpu->is_grouped)
+        return;
+    cpu->is_grouped = false;
+    (void)!sched_setaffinity(0, sizeof cpu->allowed, &cpu->allowed);
+}
+
+static void give_up(struct pcv_cpu *cpu, uint64_t now)
+{
+    spread(cpu);
+    cpu->settle_us = SETTLE_MIN_US;
+    cpu->retry_us = now + cpu->pause_us;
+    cpu->pause_us = 2 * cpu->pause_us < PAUSE_MAX_US ? 2 * cpu->pause_us : PAUSE_MAX_US;
+}
+
+static void follow(struct pcv_cpu *cpu, uint64_t now)
+{
+    if (!cpu->is_grouped && now < cpu->retry_us)
+        return;
+    int number = cpu_of(cpu->client);
+    if (number < 0 || number >= CPU_SETSIZE || !CPU_ISSET((size_t)number, &cpu->allowed)) {
+        spread(cpu);
+    } else if (cpu->is_grouped && cpu->cpu == number) {
+        cpu->misses = 0;
+        cpu->pause_us = PAUSE_MIN_US;
+    } else if (cpu->misses == MISSES_MAX) {
+        give_up(cpu, now);
+    } else {
+        if (cpu->misses++ > 0 && cpu->settle_us < SETTLE_MAX_US)
+            cpu->settle_us *= 2;
+        stay_on(cpu, number);
+    }
+}
+
+void pcv_cpu_saw(struct pcv_cpu *cpu, uint32_t client, bool is_small)
+{
+    if (!cpu->is_possible || client == 0) /* written back by the kernel: it says nothing of who waits for what */
+        return;
+    uint64_t now = now_us();
+    cpu->changes += client != cpu->client || !is_small;
+    cpu->client = client;
+    if (++cpu->seen < LOOK_EVERY && now - cpu->looked_us < LOOK_AFTER_US)
+        return;
+    bool is_one = cpu->changes <= CHANGES_MAX, is_enough = cpu->seen == LOOK_EVERY || cpu->is_grouped;
+    cpu->looked_us = now;
+    cpu->seen = cpu->changes = 0;
+    if (!is_one)
+        spread(cpu);
+    else if (is_enough)
+        follow(cpu, now);
+}
