@@ -73,6 +73,7 @@ struct pcv_lane {
     uint8_t *reply;     /* from libfuse, SOCKET_WANTED */
     uint64_t init_unique, opendir_unique; /* of the one under way, else 0 */
     uint64_t init_offered; /* what the kernel can do */
+    bool has_writeback; /* the kernel may hold data that we have not seen */
     unsigned int spin_score; /* 0 .. 8: how often polling paid lately */
     unsigned int spin_turn;
 
@@ -464,6 +465,7 @@ static void amend_init_reply(pcv_lane *lane, uint8_t *message, size_t size)
     init->flags |= offered & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_READ);
     if (lane->options.has_cached_dirs)
         init->flags |= offered & FUSE_CACHE_SYMLINKS;
+    lane->has_writeback = (init->flags & FUSE_WRITEBACK_CACHE) != 0;
     init->max_background = 64;
     init->congestion_threshold = 48;
 }
@@ -604,6 +606,15 @@ static bool answer_getattr(pcv_lane *lane, const struct fuse_in_header *in)
     return true;
 }
 
+/* The kernel does not write back before it asks where data is, so we might call a hole what it holds data for, and
+ * whoever copies would leave that out. Then it had better not ask: to itself, all of a file is data. */
+static bool answer_lseek(pcv_lane *lane, const struct fuse_in_header *in)
+{
+    if (lane->has_writeback)
+        pcv_reply_error(lane->dev, in->unique, ENOSYS);
+    return lane->has_writeback;
+}
+
 static bool answer_getxattr(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
 {
     const char *name = string_at(in, size, sizeof(struct fuse_getxattr_in));
@@ -623,6 +634,8 @@ static bool answer(pcv_lane *lane, const struct fuse_in_header *in, size_t size)
         return answer_getattr(lane, in);
     case FUSE_GETXATTR:
         return answer_getxattr(lane, in, size);
+    case FUSE_LSEEK:
+        return answer_lseek(lane, in);
     case FUSE_OPEN: /* none needed: the kernel stops asking, and keeps its cache over opens */
     case FUSE_FLUSH:
         pcv_reply_error(lane->dev, in->unique, ENOSYS);
