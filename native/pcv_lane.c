@@ -71,7 +71,7 @@ struct pcv_lane {
     bool is_idle_told;
     uint64_t event_node, event_value;
     uint8_t *reply;     /* from libfuse, SOCKET_WANTED */
-    uint64_t init_unique, opendir_unique; /* of the one under way, else 0 */
+    uint64_t init_unique; /* of the one under way, else 0 */
     uint64_t init_offered; /* what the kernel can do */
     bool has_writeback; /* the kernel may hold data that we have not seen */
     unsigned int spin_score; /* 0 .. 8: how often polling paid lately */
@@ -470,17 +470,7 @@ static void amend_init_reply(pcv_lane *lane, uint8_t *message, size_t size)
     init->congestion_threshold = 48;
 }
 
-/* Let the kernel keep listings that nobody else changes. */
-static void amend_opendir_reply(pcv_lane *lane, uint8_t *message, size_t size)
-{
-    struct fuse_out_header *out = (struct fuse_out_header *)(void *)message;
-    struct fuse_open_out *open = (struct fuse_open_out *)(void *)(out + 1);
-    if (lane->options.has_cached_dirs && out->error == 0 && size >= sizeof *out + sizeof *open)
-        open->open_flags |= FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE;
-}
-
-/* Pass on everything that libfuse has written since. The unique of the only OPENDIR under way is remembered in
- * event_value while Python works on it. */
+/* Pass on everything that libfuse has written since. */
 static int pass_replies(pcv_lane *lane)
 {
     for (;;) {
@@ -495,9 +485,6 @@ static int pass_replies(pcv_lane *lane)
         if (unique != 0 && unique == lane->init_unique) {
             lane->init_unique = 0;
             amend_init_reply(lane, lane->reply, (size_t)size);
-        } else if (unique != 0 && unique == lane->opendir_unique) {
-            lane->opendir_unique = 0;
-            amend_opendir_reply(lane, lane->reply, (size_t)size);
         }
         /* ENOENT: the request was aborted. Errors of notifications go nowhere, as they would without us. */
         while (write(lane->dev, lane->reply, (size_t)size) < 0 && errno == EINTR)
@@ -524,9 +511,6 @@ static int forward(pcv_lane *lane, struct job *job)
         init->flags &= ~(uint32_t)(FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE);
         break;
     }
-    case FUSE_OPENDIR:
-        lane->opendir_unique = in->unique;
-        break;
     case FUSE_READDIR:
     case FUSE_READDIRPLUS: {
         struct fuse_read_in *r = (struct fuse_read_in *)(void *)(in + 1);

@@ -43,7 +43,7 @@ struct pcv_lane_options {
     uint64_t attr_timeout_s; /* of the attributes that the lane answers */
     bool has_capabilities; /* security.capability has an effect here; else it is not worth asking Python */
     bool serves_attrs; /* false: attributes are not those of the backing file (force_owner) */
-    bool has_cached_dirs; /* the kernel may keep listings */
+    bool has_cached_dirs; /* the kernel may keep symlinks; listings not: each handle has positions of its own */
 };
 
 struct pcv_lane_statistics {
