@@ -131,7 +131,7 @@ static int kill_privileges(const struct pcv_server *server, const struct fuse_in
     if (fstat(pcv_file_fd(file), &st) != 0)
         return -errno;
     mode_t mode = st.st_mode & ~(mode_t)S_ISUID;
-    if ((mode & S_IXGRP) || in->gid != st.st_gid)
+    if ((mode & S_IXGRP) || (in->uid != 0 && in->gid != st.st_gid))
         mode &= ~(mode_t)S_ISGID;
     if (mode == st.st_mode)
         return 0;
