@@ -31,8 +31,8 @@ from pcvfs.errors import ExitCode, MountError, UsageError
 from pcvfs.fs.options import ENGINES
 
 if TYPE_CHECKING:
+    from pcvfs.fs.forked import ForkedMount
     from pcvfs.fs.handover import Key
-    from pcvfs.fs.launcher import MountProcess
     from pcvfs.fs.options import Engine, MountOptions
 
 _SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD})
@@ -227,8 +227,8 @@ def verb(
     common: CommonOptions,
 ) -> None:
     from pcvfs.crypto.secret import harden_process
+    from pcvfs.fs.forked import fork_mount
     from pcvfs.fs.handover import LogTarget
-    from pcvfs.fs.launcher import start_mount
 
     harden_process()
     master.refuse_beside(source)
@@ -237,7 +237,7 @@ def verb(
     key = _read_key(options, source, master, flags, config)
     log = LogTarget("stderr" if process.fg or process.nosyslog else "syslog")
     try:
-        served = start_mount(options, key, is_detached=not process.fg, log=log)
+        served = fork_mount(options, key, is_detached=not process.fg, log=log)
     finally:
         _wipe_key(key)
     with suppress(BrokenPipeError):  # whoever started us may be gone; the mount is here to stay
@@ -246,7 +246,6 @@ def verb(
         _notify(process.notifypid)
     if process.fg:
         raise Exit(_wait(served))
-    served.detach()
 
 
 def _mount_options(
@@ -319,7 +318,7 @@ def _notify(pid: int) -> None:
         raise UsageError(f"--notifypid {pid}: {exc.strerror}", hint="the volume is mounted all the same") from exc
 
 
-def _wait(served: MountProcess) -> int:
+def _wait(served: ForkedMount) -> int:
     """Wait for the mount to end, passing on what is sent to us alone. A Ctrl-C at the terminal reaches it anyway.
 
     Raises:
