@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pcvfs.cli import console
 from pcvfs.cli.ciphers import cipher_name
-from pcvfs.cli.command import verb_command
+from pcvfs.cli.declare import verb_command
 from pcvfs.cli.options import CommonOptions, common_options
 from pcvfs.cli.version import version_line
 from pcvfs.errors import ExitCode
