@@ -1,8 +1,9 @@
 """Authenticated encryption of file blocks, blobs and the master key.
 
 Owns: the two implementations of ``ContentCipher``. "native" runs in C, whole runs of blocks per call and without the
-GIL, by the fastest library that is here; "libcrypto" is the same by the one that always is; "reference" is made of the ``cryptography`` package and gives the same bytes, one block at a time. One is chosen
-when the cipher is made; there is no fallback from one to the other.
+GIL, by the fastest library that is here; "libcrypto" is the same by the one that always is. "reference" is made of the
+``cryptography`` package and gives the same bytes, one block at a time. One is chosen when the cipher is made; there is
+no fallback from one to the other.
 
 It does not know where blocks lie in a file (``format.blocks``) nor which key is meant for what (``format.config``).
 Threads: a cipher may be used by any number at once.
