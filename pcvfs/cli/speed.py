@@ -42,7 +42,7 @@ def verb(*, common: CommonOptions) -> None:
 
     if not common.quiet:
         console.say(version_line())
-        console.say(f"cpu: {_cpu_name()}; {_cpu_features()}")
+        console.say(f"cpu: {_cpu_name()}; {_cpu_features()}; AES-GCM by {_gcm_library()}")
     for kind in CipherKind:
         for engine in _ENGINES:
             for blocks in _REQUEST_BLOCKS:
@@ -88,6 +88,12 @@ def _cpu_name() -> str:
 def _cpu_features() -> str:
     match = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
     return f"with{'' if match and 'aes' in match[1].split() else 'out'} AES acceleration"
+
+
+def _gcm_library() -> str:
+    from pcvfs import native
+
+    return "libIPSec_MB" if native.has_ipsec_library() else "libcrypto"
 
 
 def _cpuinfo() -> str:

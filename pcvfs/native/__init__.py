@@ -82,6 +82,7 @@ def _check_extension() -> None:
 _check_extension()
 
 KIND_AES_GCM: Final = lib.PCV_AES_GCM
+KIND_AES_GCM_LIBCRYPTO: Final = lib.PCV_AES_GCM_LIBCRYPTO
 KIND_XCHACHA20_POLY1305: Final = lib.PCV_XCHACHA20_POLY1305
 KIND_AES_SIV: Final = lib.PCV_AES_SIV
 BLOB_SIZE_MAX: Final = lib.PCV_BLOB_SIZE_MAX
@@ -340,6 +341,11 @@ def gcm_unwrap_into(key: Buffer, nonce_size: int, aad: bytes, wrapped: bytes, ou
 
 
 # --- content --------------------------------------------------------------------------------------------------
+
+
+def has_ipsec_library() -> bool:
+    """Whether AES-GCM is done by Intel's IPsec library, which is faster than libcrypto, or may be."""
+    return bool(lib.pcv_aead_has_ipsec())
 
 
 class Aead:
