@@ -20,10 +20,17 @@ struct pcv_aead {
     struct pcv_pool pool;           /* holds the key */
 };
 
+int pcv_aead_has_ipsec(void)
+{
+    return pcv_aes_gcm_ipsec_ops() != NULL;
+}
+
 static const struct pcv_aead_ops *ops_of_kind(int kind)
 {
     switch (kind) {
     case PCV_AES_GCM:
+        return pcv_aead_has_ipsec() ? pcv_aes_gcm_ipsec_ops() : &pcv_aes_gcm_ops;
+    case PCV_AES_GCM_LIBCRYPTO:
         return &pcv_aes_gcm_ops;
     case PCV_XCHACHA20_POLY1305:
         return &pcv_xchacha_ops;

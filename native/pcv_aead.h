@@ -25,7 +25,11 @@ enum pcv_aead_kind {
     PCV_AES_GCM = 1,
     PCV_XCHACHA20_POLY1305 = 2,
     PCV_AES_SIV = 3,
+    PCV_AES_GCM_LIBCRYPTO = 4, /* PCV_AES_GCM, which takes the fastest library that is here, by this one */
 };
+
+/* Whether PCV_AES_GCM is done by Intel's IPsec library here. 0 or 1. */
+int pcv_aead_has_ipsec(void);
 
 /* key_size must be what the kind takes: 32, or 64 for AES-SIV. The key is copied into locked memory. */
 PCV_MUST_USE int pcv_aead_new(int kind, const uint8_t *key, size_t key_size, pcv_aead **out);

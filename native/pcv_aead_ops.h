@@ -27,6 +27,8 @@ struct pcv_aead_ops {
 };
 
 extern const struct pcv_aead_ops pcv_aes_gcm_ops;
+/* The same by Intel's IPsec library, which is loaded on the first call; NULL: not to be had here. Any thread. */
+const struct pcv_aead_ops *pcv_aes_gcm_ipsec_ops(void);
 extern const struct pcv_aead_ops pcv_xchacha_ops;
 extern const struct pcv_aead_ops pcv_aes_siv_ops;
 

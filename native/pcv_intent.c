@@ -3,7 +3,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -63,7 +62,7 @@ static struct head *head_of(const pcv_intents *intents, int slot)
     return (struct head *)(void *)(intents->area + (size_t)slot * PCV_INTENT_SLOT_SIZE);
 }
 
-static int take(pcv_intents *intents)
+int pcv_intent_take(pcv_intents *intents, uint8_t **data)
 {
     pthread_mutex_lock(&intents->lock);
     for (;;) {
@@ -71,6 +70,7 @@ static int take(pcv_intents *intents)
             if (!intents->is_taken[slot]) {
                 intents->is_taken[slot] = true;
                 pthread_mutex_unlock(&intents->lock);
+                *data = (uint8_t *)head_of(intents, slot) + PCV_INTENT_HEAD;
                 return slot;
             }
         }
@@ -78,15 +78,13 @@ static int take(pcv_intents *intents)
     }
 }
 
-int pcv_intent_begin(pcv_intents *intents, const struct pcv_intent_file *file, uint64_t offset, const uint8_t *data,
-                     size_t size, int64_t final_size)
+bool pcv_intent_note(pcv_intents *intents, int slot, const struct pcv_intent_file *file, uint64_t offset, size_t size,
+                     int64_t final_size)
 {
     size_t path_size = strlen(file->path);
-    if (path_size >= PCV_INTENT_HEAD - sizeof(struct head) || size > PCV_INTENT_SLOT_SIZE - PCV_INTENT_HEAD)
-        return -1;
-    int slot = take(intents);
+    if (path_size >= PCV_INTENT_HEAD - sizeof(struct head) || size > PCV_INTENT_ROOM)
+        return false;
     struct head *head = head_of(intents, slot);
-    memcpy((uint8_t *)head + PCV_INTENT_HEAD, data, size);
     memcpy(head->boot_id, intents->boot_id, sizeof head->boot_id);
     head->root_dev = intents->root_dev;
     head->root_ino = intents->root_ino;
@@ -102,16 +100,41 @@ int pcv_intent_begin(pcv_intents *intents, const struct pcv_intent_file *file, u
     head->path_size = (uint16_t)path_size;
     memcpy(head->path, file->path, path_size);
     atomic_store_explicit(&head->is_busy, 1, memory_order_release);
-    return slot;
+    return true;
+}
+
+void pcv_intent_clear(pcv_intents *intents, int slot)
+{
+    atomic_store_explicit(&head_of(intents, slot)->is_busy, 0, memory_order_release);
+    atomic_thread_fence(memory_order_seq_cst); /* what the data is overwritten with next is not this write's */
+}
+
+void pcv_intent_give(pcv_intents *intents, int slot)
+{
+    pthread_mutex_lock(&intents->lock);
+    intents->is_taken[slot] = false;
+    pthread_cond_signal(&intents->freed);
+    pthread_mutex_unlock(&intents->lock);
+}
+
+int pcv_intent_begin(pcv_intents *intents, const struct pcv_intent_file *file, uint64_t offset, const uint8_t *data,
+                     size_t size, int64_t final_size)
+{
+    uint8_t *room;
+    if (size > PCV_INTENT_ROOM)
+        return -1;
+    int slot = pcv_intent_take(intents, &room);
+    memcpy(room, data, size);
+    if (pcv_intent_note(intents, slot, file, offset, size, final_size))
+        return slot;
+    pcv_intent_give(intents, slot);
+    return -1;
 }
 
 void pcv_intent_end(pcv_intents *intents, int slot)
 {
     if (slot < 0)
         return;
-    atomic_store_explicit(&head_of(intents, slot)->is_busy, 0, memory_order_release);
-    pthread_mutex_lock(&intents->lock);
-    intents->is_taken[slot] = false;
-    pthread_cond_signal(&intents->freed);
-    pthread_mutex_unlock(&intents->lock);
+    pcv_intent_clear(intents, slot);
+    pcv_intent_give(intents, slot);
 }

@@ -69,6 +69,7 @@ struct pcv_lane {
     uint8_t *reply;     /* from libfuse, REPLY_ROOM */
     uint64_t init_unique; /* of the one under way, else 0 */
     uint64_t init_offered; /* what the kernel can do */
+    bool has_writeback; /* the kernel may hold data that we have not seen */
     unsigned int spin_score; /* 0 .. 8: how often polling paid lately */
     unsigned int spin_turn;
 
@@ -469,6 +470,7 @@ static void amend_init_reply(pcv_lane *lane, uint8_t *message, size_t size)
     init->flags &= ~(uint32_t)(FUSE_ATOMIC_O_TRUNC | FUSE_SPLICE_READ | FUSE_SPLICE_WRITE | FUSE_SPLICE_MOVE);
     init->flags |= offered & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_READ);
     init->flags |= offered & FUSE_CACHE_SYMLINKS; /* nobody else changes the cipherdir */
+    lane->has_writeback = (init->flags & FUSE_WRITEBACK_CACHE) != 0;
     init->max_background = 64;
     init->congestion_threshold = 48;
 }
@@ -541,10 +543,21 @@ static void answer_opendir(pcv_lane *lane, const struct fuse_in_header *in)
     pcv_reply(lane->dev, in->unique, &out, sizeof out);
 }
 
+/* The kernel does not write back before it asks where data is, so we might call a hole what it holds data for, and
+ * whoever copies would leave that out. Then it had better not ask: to itself, all of a file is data. */
+static bool answer_lseek(pcv_lane *lane, const struct fuse_in_header *in)
+{
+    if (lane->has_writeback)
+        pcv_reply_error(lane->dev, in->unique, ENOSYS);
+    return lane->has_writeback;
+}
+
 /* What needs no look at anything. True if it was answered. */
 static bool answer(pcv_lane *lane, const struct fuse_in_header *in)
 {
     switch (in->opcode) {
+    case FUSE_LSEEK:
+        return answer_lseek(lane, in);
     case FUSE_OPEN: /* none needed: the kernel stops asking, and keeps its cache over opens */
     case FUSE_FLUSH:
         pcv_reply_error(lane->dev, in->unique, ENOSYS);

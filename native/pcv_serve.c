@@ -109,17 +109,29 @@ static void serve_read(struct pcv_server *server, const struct fuse_in_header *i
         pcv_reply(server->dev_fd, in->unique, server->out, got);
 }
 
-/* A write takes away set-user-ID, and set-group-ID where the group may execute. */
-static int kill_privileges(pcv_file *file)
+/* The kernel may hold a mode for hours and does not look again before it executes the file. */
+static void invalidate_attr(int dev_fd, uint64_t node)
+{
+    struct fuse_out_header out = {.error = FUSE_NOTIFY_INVAL_INODE};
+    struct fuse_notify_inval_inode_out inval = {.ino = node, .off = -1};
+    send_out(dev_fd, &out, &inval, sizeof inval);
+}
+
+/* A change by an ordinary user takes away set-user-ID, and set-group-ID where the group may execute or the user is not
+ * in it. The message names one group of the user; who is in the file's group through another one counts as outside. */
+static int kill_privileges(const struct pcv_server *server, const struct fuse_in_header *in, pcv_file *file)
 {
     struct stat st;
     if (fstat(pcv_file_fd(file), &st) != 0)
         return -errno;
     mode_t mode = st.st_mode & ~(mode_t)S_ISUID;
-    if (mode & S_IXGRP)
+    if ((mode & S_IXGRP) || (in->uid != 0 && in->gid != st.st_gid))
         mode &= ~(mode_t)S_ISGID;
-    if (mode != st.st_mode && fchmod(pcv_file_fd(file), mode & 07777) != 0)
+    if (mode == st.st_mode)
+        return 0;
+    if (fchmod(pcv_file_fd(file), mode & 07777) != 0)
         return -errno;
+    invalidate_attr(server->dev_fd, in->nodeid);
     return 0;
 }
 
@@ -128,7 +140,7 @@ static void serve_write(struct pcv_server *server, const struct fuse_in_header *
     const struct fuse_write_in *w = body(in);
     *rc = pcv_file_write(file, w->offset, (const uint8_t *)(w + 1), w->size, server->scratch, &server->bad_block);
     if (*rc == 0 && (w->write_flags & FUSE_WRITE_KILL_SUIDGID))
-        *rc = kill_privileges(file);
+        *rc = kill_privileges(server, in, file);
     if (*rc == 0) {
         struct fuse_write_out out = {.size = w->size};
         pcv_reply(server->dev_fd, in->unique, &out, sizeof out);
@@ -142,6 +154,8 @@ static void serve_fallocate(struct pcv_server *server, const struct fuse_in_head
         *rc = -EOPNOTSUPP; /* a punched hole would be 4096-byte blocks of zeros, and the format has no partial ones */
     else
         *rc = pcv_file_allocate(file, f->offset, f->length, f->mode != 0, server->scratch, &server->bad_block);
+    if (*rc == 0 && in->uid != 0) /* no flag says whether the user may keep the bits, as it does for a write */
+        *rc = kill_privileges(server, in, file);
     if (*rc == 0)
         pcv_reply_error(server->dev_fd, in->unique, 0);
 }
@@ -199,7 +213,7 @@ static void serve_setattr(struct pcv_server *server, const struct fuse_in_header
     if (s->valid & FATTR_SIZE)
         *rc = pcv_file_truncate(file, s->size, server->scratch, &server->bad_block);
     if (*rc == 0 && (s->valid & FATTR_KILL_SUIDGID))
-        *rc = kill_privileges(file);
+        *rc = kill_privileges(server, in, file);
     if (*rc == 0)
         *rc = change_owner_and_mode(s, pcv_file_fd(file));
     if (*rc == 0 && (s->valid & TIMES) && futimens(pcv_file_fd(file), times) != 0)

@@ -29,4 +29,18 @@ PCV_MUST_USE int pcv_random(uint8_t *out, size_t size);
 /* Forbid core dumps and ptrace by other processes of the same user (PR_SET_DUMPABLE = 0). */
 PCV_MUST_USE int pcv_set_undumpable(void);
 
+/* mount(2) and umount2(2). */
+PCV_MUST_USE int pcv_mount(const char *source, const char *target, const char *fs_type, unsigned long flags,
+                           const char *data);
+PCV_MUST_USE int pcv_umount2(const char *target, int flags);
+
+/*
+ * Show other words as the command line of this process, NUL after each of them. They overwrite those that exec put
+ * there, so what does not fit is cut off. From the only thread: others, libc among them, may be reading it.
+ */
+PCV_MUST_USE int pcv_set_command_line(const uint8_t *words, size_t size);
+
+/* Name the calling thread; the main thread's is the name of the process. At most 15 bytes, NUL-terminated. */
+PCV_MUST_USE int pcv_set_name(const char *name);
+
 #endif

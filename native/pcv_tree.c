@@ -114,13 +114,20 @@ static uint64_t target_size(pcv_tree *tree, const pcv_inode *inode, int dirfd, c
     return size;
 }
 
+/* A file whose content is still with the kernel has no blocks here, but must not look like one hole: programs that copy
+ * files would leave it all out. */
+static uint64_t blocks_of(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && st->st_blocks == 0 ? 1 : (uint64_t)st->st_blocks;
+}
+
 void pcv_attr(const struct pcv_tree_options *options, uint64_t number, const struct stat *st, uint64_t size,
               struct fuse_attr *out)
 {
     *out = (struct fuse_attr){
         .ino = number,
         .size = size,
-        .blocks = (uint64_t)st->st_blocks,
+        .blocks = blocks_of(st),
         .atime = (uint64_t)st->st_atim.tv_sec,
         .mtime = (uint64_t)st->st_mtim.tv_sec,
         .ctime = (uint64_t)st->st_ctim.tv_sec,

@@ -14,7 +14,7 @@ from pcvfs.crypto.eme import NameCipher, name_cipher
 from pcvfs.crypto.secret import Secret
 from pcvfs.spec import BLOCK_SIZE
 
-_ENGINES: Final[tuple[Engine, ...]] = ("native", "reference")
+_ENGINES: Final[tuple[Engine, ...]] = ("native", "libcrypto", "reference")
 _BLOCKS: Final = (1, 4, 32, 256)  # a page, a small file, the classic request of the kernel, the largest
 _FILE_ID: Final = bytes(range(1, 17))
 _KEY_SIZE: Final = 32

@@ -20,7 +20,7 @@
 enum { BLOCKS = 3, PLAIN_SIZE = (BLOCKS - 1) * PCV_BLOCK_SIZE + 100, THREADS = 20, ROUNDS = 30, GUARD = 0xa5 };
 enum { CIPHER_ROOM = BLOCKS * (PCV_BLOCK_SIZE + PCV_NONCE_SIZE_MAX + PCV_TAG_SIZE) };
 
-static const int KINDS[] = {PCV_AES_GCM, PCV_XCHACHA20_POLY1305, PCV_AES_SIV};
+static const int KINDS[] = {PCV_AES_GCM, PCV_AES_GCM_LIBCRYPTO, PCV_XCHACHA20_POLY1305, PCV_AES_SIV};
 static const uint8_t FILE_ID[PCV_FILE_ID_SIZE] = {1, 2, 3};
 
 static void fill(uint8_t *bytes, size_t size)

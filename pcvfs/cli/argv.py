@@ -8,10 +8,8 @@ Source: gocryptfs(1) and its behaviour; docs/operations.md "Options".
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from pcvfs.errors import UsageError
 
@@ -46,8 +44,7 @@ IGNORED: Final[Mapping[str, bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OptionSpec:
+class OptionSpec(NamedTuple):
     """One spelling of an option.
 
     ``name`` is the long option it stands for, without dashes. ``off`` is the option that says the opposite, if there
@@ -178,5 +175,7 @@ def _parse_bool(name: str, value: str) -> bool:
 
 
 def _unknown(word: str, name: str, table: OptionTable) -> UsageError:
+    import difflib  # only for those who mistyped
+
     near = difflib.get_close_matches(name, [known for known in table if len(known) > 1], n=1) if len(name) > 1 else []
     return UsageError(f"unknown option {word.partition('=')[0]}", hint=f"did you mean --{near[0]}?" if near else "")

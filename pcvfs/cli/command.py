@@ -1,40 +1,24 @@
-"""What every verb is made of: its click command, its help page, and records instead of loose option values.
+"""The command line as click sees it: help pages, completion, and what is wrong with a line that ``quick`` left.
 
-Owns the look of ``--help`` and the list of verbs. Knows no verb's meaning. Rich is loaded only to print help.
+Owns the look of ``--help`` and the wording of mistakes. Knows no verb's meaning. Rich is loaded only to print help.
 """
 
 from __future__ import annotations
 
-import importlib
+import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from functools import wraps
-from typing import TYPE_CHECKING, Final, ParamSpec, Protocol, TypeVar
+import os
+from collections.abc import Mapping
+from typing import Final
 
 import rich_click as click
+from click.exceptions import Exit
 from rich_click import RichCommand, RichContext, RichGroup, RichHelpConfiguration
 
-from pcvfs.cli import console
+from pcvfs.cli import console, declare
 from pcvfs.cli.argv import OptionSpec, normalise
-from pcvfs.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-VERBS: Final = (
-    "init",
-    "mount",
-    "umount",
-    "passwd",
-    "info",
-    "fsck",
-    "speed",
-    "version",
-    "completion",
-)
-
-COMPLETION_VARIABLE: Final = "_PCVFS_COMPLETE"  # the name that click derives from "pcvfs"
+from pcvfs.cli.declare import COMPLETION_VARIABLE, VERBS
+from pcvfs.errors import ExitCode, PcvfsError, UsageError
 
 EXIT_CODES: Final[Mapping[ExitCode, str]] = {
     ExitCode.OK: "success",
@@ -69,56 +53,33 @@ _SETTINGS: Final[Mapping[str, object]] = {
     "rich_help_config": _HELP,
 }
 
-_Record = TypeVar("_Record", bound="DataclassInstance")
+_HELP_SPEC: Final = OptionSpec("help", takes_value=False)
+_HELP_SPELLINGS: Final = ("h", "help", "hh")
 
 
-P = ParamSpec("P")
+class VerbCommand(RichCommand):
+    """A verb: reads gocryptfs' option spelling, ends its help with examples and exit codes."""
 
-
-class Decorator(Protocol):
-    """Adds an option to a function that will be a verb."""
-
-    def __call__(self, function: Callable[P, None], /) -> Callable[P, None]: ...
-
-
-class Verb(RichCommand):
-    """A verb of ``pcvfs``: reads gocryptfs' option spelling, ends its help with examples and exit codes.
-
-    Args:
-        examples: pairs of what one would like to do and the command line that does it.
-        exit_codes: the codes this verb can end with, in the order of the help page.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        callback: Callable[P, None],
-        params: list[click.Parameter],
-        help: str,
-        examples: Sequence[tuple[str, str]],
-        exit_codes: Sequence[ExitCode],
-    ) -> None:
+    def __init__(self, verb: declare.Verb) -> None:
         super().__init__(
-            name=name,
-            callback=callback,
-            params=params,
-            help=help,
-            short_help=help.strip().partition("\n")[0],
+            name=verb.name,
+            callback=verb.callback,
+            params=[_parameter(parameter) for parameter in verb.parameters],
+            help=verb.help,
+            short_help=verb.help.strip().partition("\n")[0],
             context_settings=dict(_SETTINGS),
         )
-        self.examples = examples
-        self.exit_codes = exit_codes
+        self._verb = verb
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Normalise, then let click parse. Shell completion hands over unfinished lines: those stay as they are."""
         if not ctx.resilient_parsing:
-            args = normalise(args, _option_table(self, ctx))
+            args = normalise(args, {**self._verb.spellings(), **dict.fromkeys(_HELP_SPELLINGS, _HELP_SPEC)})
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> None:
+    def invoke(self, ctx: click.Context) -> object:
         console.set_up_logging(debug=bool(ctx.params.get("debug")))
-        super().invoke(ctx)
+        return super().invoke(ctx)
 
     def format_help_text(self, _ctx: RichContext, formatter: click.RichHelpFormatter) -> None:  # type: ignore[override]
         _write_paragraphs(self.help, formatter)
@@ -128,12 +89,12 @@ class Verb(RichCommand):
         from rich.text import Text
 
         formatter.write(Text("Examples:", style="bold"))
-        for purpose, command in self.examples:
+        for purpose, command in self._verb.examples:
             formatter.write(Text(f"  # {purpose}", style="dim"))
             formatter.write(Text(f"  {command}"))
         formatter.write(Text("\nExit codes:", style="bold"))
         codes = Table.grid(padding=(0, 2))
-        for code in self.exit_codes:
+        for code in self._verb.exit_codes:
             codes.add_row(Text(f"  {code:>2}", style="bold cyan"), EXIT_CODES[code])
         formatter.write(codes)
 
@@ -147,13 +108,8 @@ class Verbs(RichGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> Verb | None:
-        if cmd_name not in VERBS:
-            return None
-        verb = importlib.import_module(f"pcvfs.cli.{cmd_name}").verb
-        if not isinstance(verb, Verb):
-            raise TypeError(f"pcvfs.cli.{cmd_name}.verb is not a Verb")
-        return verb
+    def get_command(self, ctx: click.Context, cmd_name: str) -> VerbCommand | None:
+        return VerbCommand(declare.find_verb(cmd_name)) if cmd_name in VERBS else None
 
 
 def _write_paragraphs(text: str | None, formatter: click.RichHelpFormatter) -> None:
@@ -195,80 +151,96 @@ def root() -> Verbs:
     )
 
 
-def verb_command(
-    name: str,
-    *,
-    help: str,
-    examples: Sequence[tuple[str, str]],
-    exit_codes: Sequence[ExitCode],
-) -> Callable[[Callable[P, None]], Verb]:
-    """Turn a function with option decorators into a verb. See ``Verb``."""
+# --- click's view of a declaration ------------------------------------------------------------------------------
+class _Path(click.Path):
+    """A path as bytes, completed by the shell, and not looked at."""
 
-    def decorate(function: Callable[P, None]) -> Verb:
-        params: list[click.Parameter] = getattr(function, "__click_params__", [])
-        return Verb(
-            name,
-            callback=function,
-            params=params[::-1],
-            help=help,
-            examples=examples,
-            exit_codes=exit_codes,
-        )
-
-    return decorate
+    def convert(self, value: object, _param: click.Parameter | None, _ctx: click.Context | None) -> bytes:
+        return value if isinstance(value, bytes) else declare.path(str(value))
 
 
-def option(*names: str, panel: str, **settings: object) -> Decorator:
-    """One option of a verb, listed under ``panel`` in its help. ``settings`` are those of ``click.option``."""
-    return click.option(*names, panel=panel, **settings)  # type: ignore[arg-type]
+def _type(convert: declare.Convert) -> object:
+    if isinstance(convert, declare.Choice):
+        return click.Choice(convert.words)
+    if isinstance(convert, declare.IntRange):
+        return click.IntRange(convert.low, convert.high)
+    if convert is declare.path:
+        return _Path()
+    return click.STRING if convert is str else _checked(convert)
 
 
-def option_group(name: str, record: type[_Record], *options: Decorator) -> Decorator:
-    """Several options that reach the verb as one frozen record.
+def _checked(convert: declare.Convert) -> declare.Convert:
+    def check(value: str) -> object:
+        try:
+            return convert(value)
+        except ValueError as exc:
+            raise click.BadParameter(str(exc)) from exc
 
-    Args:
-        name: keyword under which the verb receives the record.
-        record: a dataclass with one field for each option, named as the option.
-    """
-    taken = tuple(field.name for field in fields(record))
-
-    def decorate(function: Callable[P, None], /) -> Callable[P, None]:
-        @wraps(function)
-        def collect(*args: P.args, **values: P.kwargs) -> None:
-            values[name] = record(**{field: values.pop(field) for field in taken})
-            function(*args, **values)
-
-        decorated: Callable[P, None] = collect
-        for add_option in reversed(options):
-            decorated = add_option(decorated)
-        return decorated
-
-    return decorate
+    return check
 
 
-def _option_table(command: click.Command, ctx: click.Context) -> dict[str, OptionSpec]:
-    table: dict[str, OptionSpec] = {}
-    for param in command.get_params(ctx):
-        if not isinstance(param, click.Option):
-            continue
-        name = max(param.opts, key=len).lstrip("-")
-        off = max(param.secondary_opts, key=len).lstrip("-") if param.secondary_opts else None
-        takes_value = not (param.is_flag or param.count)
-        for spelling in param.opts:
-            table[spelling.lstrip("-")] = OptionSpec(name, takes_value, off)
-        for spelling in param.secondary_opts:
-            table[spelling.lstrip("-")] = OptionSpec(str(off), takes_value, name)
-    if "help" in table:
-        table["hh"] = table["help"]
-    return table
+def _parameter(parameter: declare.Parameter) -> click.Parameter:
+    if isinstance(parameter, declare.Argument):
+        return click.Argument([parameter.field], type=_type(parameter.convert))
+    first, *others = parameter.spellings
+    return click.RichOption(
+        [f"{first}/--{parameter.off}" if parameter.off else first, *others, *filter(None, [parameter.field])],
+        is_flag=not parameter.takes_value,
+        type=_type(parameter.convert) if parameter.takes_value else None,
+        default=None if parameter.is_multiple else parameter.default,
+        multiple=parameter.is_multiple,
+        metavar=parameter.metavar,
+        show_default=parameter.shows_default,
+        expose_value=bool(parameter.field),
+        help=parameter.help,
+        panel=parameter.panel,
+    )
 
 
-def only_one(**given: object) -> None:
-    """Refuse options that exclude each other.
+# --- running ------------------------------------------------------------------------------------------------------
+def run(args: list[str]) -> int:
+    """Run one command line; returns its exit code.
 
     Raises:
-        UsageError: more than one of the values is set.
+        PcvfsError: what the verb raised, or what is wrong with the line.
     """
-    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
-    if len(names) > 1:
-        raise UsageError(f"{' and '.join(names)} can't be used together")
+    command = root()
+    if COMPLETION_VARIABLE in os.environ:
+        command.main(prog_name=console.PROGRAM)  # completes a line for the shell, and exits
+    try:
+        # Not command.main(): it would turn a broken pipe and Ctrl-C into exit codes of its own.
+        words = [_verb_of(args[0]), *args[1:]] if args else ["--help"]
+        with command.make_context(console.PROGRAM, words) as ctx:
+            status = command.invoke(ctx)
+    except click.ClickException as exc:
+        raise _usage_error(exc) from exc
+    except Exit as exc:
+        return exc.exit_code if args else ExitCode.USAGE
+    return status if isinstance(status, int) else ExitCode.OK
+
+
+def _verb_of(word: str) -> str:
+    """Take gocryptfs' ``-init`` for ``init``, and help whoever mistypes a verb or leaves out ``mount``.
+
+    Raises:
+        UsageError: not a verb and not an option.
+    """
+    name = word.lstrip("-")
+    if word.startswith("-"):
+        # `--version` is an option of ours, `-version` an action of the original.
+        return name if name in VERBS and word != "--version" else f"--{name}" if name == "help" else word
+    if name in VERBS:
+        return name
+    shown = console.printable(os.fsencode(word))
+    if os.path.isdir(word):
+        raise UsageError(f"no command given for {shown}", hint=f"pcvfs mount {shown} MOUNTPOINT")
+    near = difflib.get_close_matches(word, VERBS, n=1)
+    raise UsageError(
+        f"no command {shown}", hint=f"did you mean {near[0]}?" if near else f"commands are {', '.join(VERBS)}"
+    )
+
+
+def _usage_error(exc: click.ClickException) -> PcvfsError:
+    message = exc.format_message().rstrip(".")
+    path = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else console.PROGRAM
+    return UsageError(message[:1].lower() + message[1:], hint=f"see {path} --help")

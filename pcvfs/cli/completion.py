@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import rich_click as click
-from click.shell_completion import get_completion_class
-
 from pcvfs.cli import console
-from pcvfs.cli.command import COMPLETION_VARIABLE, root, verb_command
+from pcvfs.cli.declare import COMPLETION_VARIABLE, Choice, argument, verb_command
 from pcvfs.errors import ExitCode, InternalError
 
 
@@ -29,8 +26,12 @@ from pcvfs.errors import ExitCode, InternalError
     ],
     exit_codes=[ExitCode.OK, ExitCode.USAGE],
 )
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@argument("shell", convert=Choice(("bash", "zsh", "fish")))
 def verb(*, shell: str) -> None:
+    from click.shell_completion import get_completion_class
+
+    from pcvfs.cli.command import root
+
     complete = get_completion_class(shell)
     if complete is None:
         raise InternalError(f"click has no completion for {shell}")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import rich_click as click
-
 from pcvfs.cli import console
-from pcvfs.cli.command import verb_command
+from pcvfs.cli.declare import argument, path, verb_command
 from pcvfs.cli.options import (
-    PATH,
     CommonOptions,
     MasterKeyOptions,
     VolumeFlags,
@@ -52,7 +49,7 @@ if TYPE_CHECKING:
         ExitCode.CONFIG_UNSUPPORTED,
     ],
 )
-@click.argument("cipherdir", type=PATH)
+@argument("cipherdir", convert=path)
 @password_options
 @master_key_options
 @volume_flags

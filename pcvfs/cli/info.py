@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import rich_click as click
-
 from pcvfs.cli import console
 from pcvfs.cli.ciphers import cipher_name
-from pcvfs.cli.command import verb_command
-from pcvfs.cli.options import PATH, CommonOptions, common_options, config_option
+from pcvfs.cli.declare import argument, path, verb_command
+from pcvfs.cli.options import CommonOptions, common_options, config_option
 from pcvfs.errors import ConfigError, ExitCode
 from pcvfs.spec import SCRYPT_LOG_N_DEFAULT
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     ],
     exit_codes=[ExitCode.OK, ExitCode.USAGE, ExitCode.CIPHERDIR, ExitCode.LOAD_CONFIG],
 )
-@click.argument("cipherdir", type=PATH)
+@argument("cipherdir", convert=path)
 @config_option
 @common_options
 def verb(*, cipherdir: bytes, config: bytes | None, common: CommonOptions) -> None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-import rich_click as click
 
 from pcvfs.cli import console
 from pcvfs.cli.ciphers import cipher_of
-from pcvfs.cli.command import option, option_group, verb_command
+from pcvfs.cli.declare import argument, option, option_group, path, verb_command
 from pcvfs.cli.options import (
-    PATH,
     CommonOptions,
     MasterKeyOptions,
     common_options,
@@ -26,6 +22,7 @@ from pcvfs.cli.options import (
 )
 from pcvfs.cli.passwords import PasswordOptions, read_new_password, wiping
 from pcvfs.errors import ExitCode
+from pcvfs.records import record
 from pcvfs.spec import SCRYPT_LOG_N_DEFAULT
 
 if TYPE_CHECKING:
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
 _PANEL: Final = "Format of the volume (can't be changed later)"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FormatOptions:
     """What can be chosen at creation only."""
 
@@ -82,7 +79,7 @@ class FormatOptions:
         ExitCode.WRITE_CONFIG,
     ],
 )
-@click.argument("cipherdir", type=PATH)
+@argument("cipherdir", convert=path)
 @option_group(
     "format_options",
     FormatOptions,

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
-import rich_click as click
-from click.exceptions import Exit
-
-from pcvfs.cli import console
-from pcvfs.cli.command import COMPLETION_VARIABLE, VERBS, root
-from pcvfs.errors import ExitCode, PcvfsError, UsageError
+from pcvfs.cli import console, quick
+from pcvfs.cli.declare import COMPLETION_VARIABLE
+from pcvfs.errors import ExitCode, PcvfsError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,46 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
-    command = root()
-    if COMPLETION_VARIABLE in os.environ:
-        command.main(prog_name=console.PROGRAM)  # completes a line for the shell, and exits
-    try:
-        # Not command.main(): it would turn a broken pipe and Ctrl-C into exit codes of its own.
-        words = [_verb_of(args[0]), *args[1:]] if args else ["--help"]
-        with command.make_context(console.PROGRAM, words) as ctx:
-            command.invoke(ctx)
-    except click.ClickException as exc:
-        raise _usage_error(exc) from exc
-    except Exit as exc:
-        return exc.exit_code if args else ExitCode.USAGE
-    return ExitCode.OK
+    call = None if COMPLETION_VARIABLE in os.environ else quick.read(args)
+    if call is not None:
+        return call() or ExitCode.OK
+    from pcvfs.cli import command  # help, completion, or something wrong: worth loading click for
 
-
-def _verb_of(word: str) -> str:
-    """Take gocryptfs' ``-init`` for ``init``, and help whoever mistypes a verb or leaves out ``mount``.
-
-    Raises:
-        UsageError: not a verb and not an option.
-    """
-    name = word.lstrip("-")
-    if word.startswith("-"):
-        # `--version` is an option of ours, `-version` an action of the original.
-        return name if name in VERBS and word != "--version" else f"--{name}" if name == "help" else word
-    if name in VERBS:
-        return name
-    shown = console.printable(os.fsencode(word))
-    if os.path.isdir(word):
-        raise UsageError(f"no command given for {shown}", hint=f"pcvfs mount {shown} MOUNTPOINT")
-    near = difflib.get_close_matches(word, VERBS, n=1)
-    raise UsageError(
-        f"no command {shown}", hint=f"did you mean {near[0]}?" if near else f"commands are {', '.join(VERBS)}"
-    )
-
-
-def _usage_error(exc: click.ClickException) -> PcvfsError:
-    message = exc.format_message().rstrip(".")
-    path = exc.ctx.command_path if isinstance(exc, click.UsageError) and exc.ctx else console.PROGRAM
-    return UsageError(message[:1].lower() + message[1:], hint=f"see {path} --help")
+    return command.run(args)
 
 
 def _is_debugging() -> bool:

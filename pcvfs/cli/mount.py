@@ -5,16 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import rich_click as click
-from click.exceptions import Exit
-
-from pcvfs.cli.command import option, option_group, verb_command
+from pcvfs.cli.declare import Choice, IntRange, argument, option, option_group, path, verb_command
 from pcvfs.cli.options import (
-    PATH,
     CommonOptions,
     MasterKeyOptions,
     VolumeFlags,
@@ -29,16 +23,17 @@ from pcvfs.cli.options import (
 from pcvfs.cli.passwords import PasswordOptions, read_password, wiping
 from pcvfs.errors import ExitCode, MountError, UsageError
 from pcvfs.fs.options import ENGINES
+from pcvfs.records import record
 
 if TYPE_CHECKING:
+    from pcvfs.fs.forked import ForkedMount
     from pcvfs.fs.handover import Key
-    from pcvfs.fs.launcher import MountProcess
     from pcvfs.fs.options import Engine, MountOptions
 
 _SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AccessOptions:
     """Who may do what through the mount. Of two that contradict each other the safer one wins."""
 
@@ -56,7 +51,7 @@ class AccessOptions:
     noxattr: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ServiceOptions:
     """How the mount is served."""
 
@@ -72,7 +67,7 @@ class ServiceOptions:
     ko: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ProcessOptions:
     """What becomes of the command once the volume is mounted."""
 
@@ -123,8 +118,8 @@ _PROCESS: Final = "Process"
         ExitCode.CONFIG_UNSUPPORTED,
     ],
 )
-@click.argument("cipherdir", type=PATH)
-@click.argument("mountpoint", type=PATH)
+@argument("cipherdir", convert=path)
+@argument("mountpoint", convert=path)
 @option("-o", "mount_options", metavar="A,B=C", expose_value=False, panel=_ACCESS, help="Options as for mount(8).")
 @option_group(
     "access",
@@ -135,7 +130,7 @@ _PROCESS: Final = "Process"
     option(
         "--force-owner",
         metavar="UID:GID",
-        type=parse_owner,
+        convert=parse_owner,
         panel=_ACCESS,
         help="Show all files as owned so. Implies --allow-other.",
     ),
@@ -155,7 +150,7 @@ _PROCESS: Final = "Process"
         "--idle",
         "-i",
         metavar="DURATION",
-        type=parse_duration,
+        convert=parse_duration,
         default="0",
         panel=_SERVICE,
         help="Unmount after so long without use: 10m, 1h30m, 500ms. 0: never.",
@@ -169,12 +164,14 @@ _PROCESS: Final = "Process"
     option(
         "--badname",
         metavar="GLOB",
-        type=PATH,
+        convert=path,
         multiple=True,
         panel=_SERVICE,
         help="Show names that don't decrypt and match GLOB, with GOCRYPTFS_BAD_NAME added. Repeatable.",
     ),
-    option("--ctlsock", metavar="PATH", type=PATH, panel=_SERVICE, help="Translate paths for others at this socket."),
+    option(
+        "--ctlsock", metavar="PATH", convert=path, panel=_SERVICE, help="Translate paths for others at this socket."
+    ),
     option("--noprealloc", is_flag=True, panel=_SERVICE, help="Don't reserve disk space before each write."),
     option(
         "--writeback/--no-writeback",
@@ -184,7 +181,7 @@ _PROCESS: Final = "Process"
     ),
     option(
         "--engine",
-        type=click.Choice(ENGINES),
+        convert=Choice(ENGINES),
         default="auto",
         show_default=True,
         panel=_SERVICE,
@@ -201,7 +198,7 @@ _PROCESS: Final = "Process"
     option(
         "--notifypid",
         metavar="PID",
-        type=click.IntRange(min=0),
+        convert=IntRange(low=0),
         default=0,
         panel=_PROCESS,
         help="Send SIGUSR1 to this process when the volume is ready.",
@@ -225,10 +222,10 @@ def verb(
     flags: VolumeFlags,
     config: bytes | None,
     common: CommonOptions,
-) -> None:
+) -> int:
     from pcvfs.crypto.secret import harden_process
+    from pcvfs.fs.forked import fork_mount
     from pcvfs.fs.handover import LogTarget
-    from pcvfs.fs.launcher import start_mount
 
     harden_process()
     master.refuse_beside(source)
@@ -237,7 +234,7 @@ def verb(
     key = _read_key(options, source, master, flags, config)
     log = LogTarget("stderr" if process.fg or process.nosyslog else "syslog")
     try:
-        served = start_mount(options, key, is_detached=not process.fg, log=log)
+        served = fork_mount(options, key, is_detached=not process.fg, log=log)
     finally:
         _wipe_key(key)
     with suppress(BrokenPipeError):  # whoever started us may be gone; the mount is here to stay
@@ -245,8 +242,8 @@ def verb(
     if process.notifypid:
         _notify(process.notifypid)
     if process.fg:
-        raise Exit(_wait(served))
-    served.detach()
+        return _wait(served)
+    return ExitCode.OK
 
 
 def _mount_options(
@@ -299,7 +296,7 @@ def _read_key(
         check_mountpoint(options)
         return MasterKey(master.read(), flags.as_format())
     # A config from a pipe can be read only once, and that once is not ours.
-    if config is None or Path(os.fsdecode(config)).is_file():
+    if config is None or os.path.isfile(config):
         read_config(options.cipherdir, config)
     check_mountpoint(options)
     with wiping(read_password(source)) as password:
@@ -319,7 +316,7 @@ def _notify(pid: int) -> None:
         raise UsageError(f"--notifypid {pid}: {exc.strerror}", hint="the volume is mounted all the same") from exc
 
 
-def _wait(served: MountProcess) -> int:
+def _wait(served: ForkedMount) -> int:
     """Wait for the mount to end, passing on what is sent to us alone. A Ctrl-C at the terminal reaches it anyway.
 
     Raises:

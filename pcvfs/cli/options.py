@@ -5,33 +5,21 @@ Each group reaches its verb as one frozen record. Values are checked here; what 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import rich_click as click
-
 from pcvfs.cli import console, passwords
-from pcvfs.cli.command import Decorator, P, only_one, option, option_group
+from pcvfs.cli.declare import Decorator, IntRange, P, only_one, option, option_group, path
 from pcvfs.cli.passwords import PasswordOptions
 from pcvfs.errors import ExitCode, UsageError
+from pcvfs.records import record
 from pcvfs.spec import KEY_SIZE, LONG_NAME_MAX_FLOOR, NAME_MAX, SCRYPT_LOG_N_MAX, SCRYPT_LOG_N_MIN
 
 if TYPE_CHECKING:
     from pcvfs.crypto.secret import Secret
     from pcvfs.format.keys import CreateOptions
 
-
-class _PathType(click.Path):
-    """A path as bytes, completed by the shell, and not looked at: a stat of a mount that hangs would hang as well."""
-
-    def convert(self, value: object, _param: click.Parameter | None, _ctx: click.Context | None) -> bytes:
-        return value if isinstance(value, bytes) else os.fsencode(str(value))
-
-
-PATH: Final = _PathType()
 
 _DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _UNIT_S: Final = {
@@ -51,13 +39,13 @@ def parse_duration(text: str) -> float:
     """A duration as Go writes it (``10m``, ``1h30m``, ``500ms``, ``0``), in seconds.
 
     Raises:
-        click.BadParameter: anything else, a negative one too.
+        ValueError: anything else, a negative one too.
     """
     if text == "0":
         return 0.0
     parts = _DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text.removeprefix("+"):
-        raise click.BadParameter(f"{text!r} is not a duration such as 10m, 1h30m or 500ms")
+        raise ValueError(f"{text!r} is not a duration such as 10m, 1h30m or 500ms")
     return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
 
 
@@ -65,19 +53,19 @@ def parse_owner(text: str) -> tuple[int, int]:
     """``UID:GID``, both numbers.
 
     Raises:
-        click.BadParameter: anything else.
+        ValueError: anything else.
     """
     match = re.fullmatch(r"(\d{1,10}):(\d{1,10})", text, re.ASCII)
     owner = (int(match[1]), int(match[2])) if match else (_NO_ID, _NO_ID)
     if max(owner) >= _NO_ID:
-        raise click.BadParameter(f"{text!r} is not UID:GID, such as 1000:1000")
+        raise ValueError(f"{text!r} is not UID:GID, such as 1000:1000")
     return owner
 
 
 # --- every verb -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CommonOptions:
     quiet: bool
     debug: bool
@@ -88,7 +76,7 @@ class CommonOptions:
             console.say(text)
 
 
-def common_options(function: Callable[P, None]) -> Callable[P, None]:
+def common_options(function: Callable[P, int | None]) -> Callable[P, int | None]:
     panel = "Messages"
     return option_group(
         "common",
@@ -110,11 +98,11 @@ def common_options(function: Callable[P, None]) -> Callable[P, None]:
     )(function)
 
 
-def config_option(function: Callable[P, None]) -> Callable[P, None]:
+def config_option(function: Callable[P, int | None]) -> Callable[P, int | None]:
     return option(
         "--config",
         metavar="FILE",
-        type=PATH,
+        convert=path,
         panel="Volume",
         help="Use this config file instead of CIPHERDIR/gocryptfs.conf.",
     )(function)
@@ -123,7 +111,7 @@ def config_option(function: Callable[P, None]) -> Callable[P, None]:
 # --- passwords ------------------------------------------------------------------------------------------------
 
 
-def password_options(function: Callable[P, None]) -> Callable[P, None]:
+def password_options(function: Callable[P, int | None]) -> Callable[P, int | None]:
     panel = "Password"
     return option_group(
         "source",
@@ -131,7 +119,7 @@ def password_options(function: Callable[P, None]) -> Callable[P, None]:
         option(
             "--passfile",
             metavar="FILE",
-            type=PATH,
+            convert=path,
             multiple=True,
             panel=panel,
             help="Read the password from the first line of FILE. Given several times, the lines are joined.",
@@ -152,7 +140,7 @@ def scryptn_option(*, default: int | None) -> Decorator:
     return option(
         "--scryptn",
         metavar="N",
-        type=click.IntRange(max=SCRYPT_LOG_N_MAX),
+        convert=IntRange(high=SCRYPT_LOG_N_MAX),
         default=default,
         show_default=True,
         panel="Password",
@@ -164,7 +152,7 @@ def scryptn_option(*, default: int | None) -> Decorator:
 # --- master key -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MasterKeyOptions:
     """A master key given by hand, which stands in for a password."""
 
@@ -213,7 +201,7 @@ class MasterKeyOptions:
             return parse_master_key(bytes(text))
 
 
-def master_key_options(function: Callable[P, None]) -> Callable[P, None]:
+def master_key_options(function: Callable[P, int | None]) -> Callable[P, int | None]:
     panel = "Master key"
     return option_group(
         "master",
@@ -228,7 +216,7 @@ def master_key_options(function: Callable[P, None]) -> Callable[P, None]:
         option(
             "--masterkey-file",
             metavar="FILE",
-            type=PATH,
+            convert=path,
             panel=panel,
             help="Use the master key in the first line of FILE instead of a password.",
         ),
@@ -241,7 +229,7 @@ def master_key_options(function: Callable[P, None]) -> Callable[P, None]:
     )(function)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VolumeFlags:
     """How a volume is encrypted, for when a master key is used and no config file says it."""
 
@@ -292,7 +280,7 @@ def long_name_max_option(*, panel: str) -> Decorator:
     return option(
         "--longnamemax",
         metavar="N",
-        type=click.IntRange(LONG_NAME_MAX_FLOOR, NAME_MAX),
+        convert=IntRange(LONG_NAME_MAX_FLOOR, NAME_MAX),
         default=NAME_MAX,
         show_default=True,
         panel=panel,
@@ -300,7 +288,7 @@ def long_name_max_option(*, panel: str) -> Decorator:
     )
 
 
-def volume_flags(function: Callable[P, None]) -> Callable[P, None]:
+def volume_flags(function: Callable[P, int | None]) -> Callable[P, int | None]:
     panel = "Format of the volume (with a master key only; else the config file says)"
     return option_group(
         "flags",

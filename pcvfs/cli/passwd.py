@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import rich_click as click
-
 from pcvfs.cli import console
-from pcvfs.cli.command import verb_command
+from pcvfs.cli.declare import argument, path, verb_command
 from pcvfs.cli.options import (
-    PATH,
     CommonOptions,
     MasterKeyOptions,
     common_options,
@@ -52,7 +49,7 @@ from pcvfs.errors import ExitCode
         ExitCode.CONFIG_UNSUPPORTED,
     ],
 )
-@click.argument("cipherdir", type=PATH)
+@argument("cipherdir", convert=path)
 @scryptn_option(default=None)
 @password_options
 @master_key_options

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import termios
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from pcvfs.cli import console
 from pcvfs.errors import PasswordSourceError, UsageError
+from pcvfs.records import record
 from pcvfs.spec import PASSWORD_MAX
 
 _STDIN: Final = 0
@@ -27,7 +26,7 @@ _TRAILING_MAX: Final = 1 << 16  # of what follows the first line of a password f
 _NEWLINE: Final = ord("\n")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PasswordOptions:
     """``--passfile`` and ``--extpass`` as given. With neither, the password comes from stdin."""
 
@@ -146,6 +145,8 @@ def _read_files(paths: Sequence[bytes]) -> bytearray:
 
 def _run_program(words: Sequence[str]) -> bytearray:
     """Run ``--extpass``: one word is split at spaces, several are the argument vector."""
+    import subprocess  # most passwords come from elsewhere
+
     argv = words[0].split() if len(words) == 1 else list(words)
     if not argv:
         raise PasswordSourceError("--extpass is empty")

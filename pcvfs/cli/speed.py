@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pcvfs.cli import console
 from pcvfs.cli.ciphers import cipher_name
-from pcvfs.cli.command import verb_command
+from pcvfs.cli.declare import verb_command
 from pcvfs.cli.options import CommonOptions, common_options
 from pcvfs.cli.version import version_line
 from pcvfs.errors import ExitCode
@@ -42,7 +42,7 @@ def verb(*, common: CommonOptions) -> None:
 
     if not common.quiet:
         console.say(version_line())
-        console.say(f"cpu: {_cpu_name()}; {_cpu_features()}")
+        console.say(f"cpu: {_cpu_name()}; {_cpu_features()}; AES-GCM by {_gcm_library()}")
     for kind in CipherKind:
         for engine in _ENGINES:
             for blocks in _REQUEST_BLOCKS:
@@ -88,6 +88,12 @@ def _cpu_name() -> str:
 def _cpu_features() -> str:
     match = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
     return f"with{'' if match and 'aes' in match[1].split() else 'out'} AES acceleration"
+
+
+def _gcm_library() -> str:
+    from pcvfs import native
+
+    return "libIPSec_MB" if native.has_ipsec_library() else "libcrypto"
 
 
 def _cpuinfo() -> str:

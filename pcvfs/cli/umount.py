@@ -6,11 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-import rich_click as click
-
 from pcvfs.cli import console
-from pcvfs.cli.command import only_one, option, verb_command
-from pcvfs.cli.options import PATH, CommonOptions, common_options
+from pcvfs.cli.declare import argument, only_one, option, path, verb_command
+from pcvfs.cli.options import CommonOptions, common_options
 from pcvfs.errors import ExitCode, MountpointError, VolumeBusyError
 from pcvfs.fs import mounts
 
@@ -38,7 +36,7 @@ use it. Needs root only for mounts that root made; `fusermount3 -u` and umount(8
         ExitCode.FUSE_MOUNT,
     ],
 )
-@click.argument("mountpoint", type=PATH)
+@argument("mountpoint", convert=path)
 @option(
     "--lazy",
     "-z",

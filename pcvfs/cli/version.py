@@ -9,7 +9,7 @@ from typing import Final
 
 from pcvfs._version import __version__
 from pcvfs.cli import console
-from pcvfs.cli.command import verb_command
+from pcvfs.cli.declare import verb_command
 from pcvfs.errors import ExitCode
 
 _UNKNOWN: Final = "not found"

@@ -1,8 +1,9 @@
 """Authenticated encryption of file blocks, blobs and the master key.
 
 Owns: the two implementations of ``ContentCipher``. "native" runs in C, whole runs of blocks per call and without the
-GIL; "reference" is made of the ``cryptography`` package and gives the same bytes, one block at a time. One is chosen
-when the cipher is made; there is no fallback from one to the other.
+GIL, by the fastest library that is here; "libcrypto" is the same by the one that always is. "reference" is made of the
+``cryptography`` package and gives the same bytes, one block at a time. One is chosen when the cipher is made; there is
+no fallback from one to the other.
 
 It does not know where blocks lie in a file (``format.blocks``) nor which key is meant for what (``format.config``).
 Threads: a cipher may be used by any number at once.
@@ -113,8 +114,8 @@ def content_cipher(kind: CipherKind, content_key: Secret, *, engine: Engine = "n
     if len(content_key) != kind.key_size:
         raise ValueError(f"{kind.name} takes a key of {kind.key_size} bytes, not {len(content_key)}")
     match engine:
-        case "native":
-            return NativeCipher(kind, content_key)
+        case "native" | "libcrypto":
+            return NativeCipher(kind, content_key, engine=engine)
         case "reference":
             # Not at the top: no mount should wait for `cryptography` to load, which only this engine needs.
             from pcvfs.crypto.reference import ReferenceCipher
@@ -129,11 +130,12 @@ class NativeCipher:
 
     __slots__ = ("_aead", "_cipher_block_size", "_overhead", "kind")
 
-    def __init__(self, kind: CipherKind, content_key: Secret) -> None:
+    def __init__(self, kind: CipherKind, content_key: Secret, *, engine: Engine = "native") -> None:
         self.kind: Final = kind
         self._overhead = kind.overhead
         self._cipher_block_size = spec.BLOCK_SIZE + kind.overhead
-        self._aead = native.Aead(kind.value, content_key.view())
+        by_libcrypto = engine == "libcrypto" and kind is CipherKind.AES_GCM
+        self._aead = native.Aead(native.KIND_AES_GCM_LIBCRYPTO if by_libcrypto else kind.value, content_key.view())
 
     @property
     def aead(self) -> native.Aead:

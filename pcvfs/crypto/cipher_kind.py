@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from pcvfs import native, spec
 
-Engine = Literal["native", "reference"]
+Engine = Literal["native", "libcrypto", "reference"]
 
 
 class CipherKind(Enum):

@@ -50,7 +50,7 @@ def name_cipher(names_key: Secret, *, engine: Engine = "native") -> NameCipher:
     if len(names_key) != spec.KEY_SIZE:
         raise ValueError(f"EME takes a key of {spec.KEY_SIZE} bytes, not {len(names_key)}")
     match engine:
-        case "native":
+        case "native" | "libcrypto":
             return NativeNameCipher(names_key)
         case "reference":
             # Not at the top: no mount should wait for `cryptography` to load, which only this engine needs.

@@ -3,6 +3,9 @@
 One JSON object per message, one JSON line per answer, the connection stays open; the protocol of gocryptfs, so its
 clients work unchanged.
 
+Concurrency: a thread waits for clients, and each client has one, so that none waits for another. They use the
+``Volume`` alone, whose codecs may be used from any thread.
+
 Source: docs/operations.md "Control socket".
 """
 
@@ -10,16 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
 import logging
 import os
 import posixpath
 import socket
 import stat
+import threading
+import time
 from typing import TYPE_CHECKING, Final, TypeAlias
-
-import trio
 
 from pcvfs.cipherdir.paths import decrypt_path, encrypt_path
 from pcvfs.errors import ControlSocketError, FormatError
@@ -33,6 +35,7 @@ Reply: TypeAlias = dict[str, str | int]
 
 _REQUEST_MAX: Final = 4999
 _BACKLOG: Final = 8
+_PAUSE_S: Final = 0.1  # after a failed accept: most likely there are no descriptors left
 _OTHER: Final = -1  # ErrNo of everything that has no errno
 
 
@@ -53,7 +56,6 @@ def bind_ctlsock(path: bytes) -> socket.socket:
         listener.close()
         hint = "another mount uses it, or it is some other file" if exc.errno == errno.EADDRINUSE else ""
         raise ControlSocketError(f"control socket {shown} can't be made: {exc.strerror}", hint=hint) from exc
-    listener.setblocking(False)
     return listener
 
 
@@ -73,29 +75,75 @@ def _is_orphaned(path: bytes) -> bool:
     return False
 
 
-async def serve_ctlsock(listener: socket.socket, volume: Volume) -> None:
-    """Answer until cancelled; then the socket file is removed."""
-    path = listener.getsockname()
-    stream_listener = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-    try:
-        await trio.serve_listeners(functools.partial(_serve_client, volume), [stream_listener])
-    finally:
+class ControlServer:
+    """Answers clients until it is closed; then the socket file is removed.
+
+    Args:
+        listener: from ``bind_ctlsock``; taken over.
+        volume: whose paths are translated; must stay open until ``close`` has returned.
+    """
+
+    def __init__(self, listener: socket.socket, volume: Volume) -> None:
+        self._listener = listener
+        self._volume = volume
+        self._path = listener.getsockname()
+        self._lock = threading.Lock()
+        self._is_closed = False  # under the lock, as is
+        self._clients: dict[socket.socket, threading.Thread] = {}
+        self._thread = threading.Thread(target=self._accept, name="ctlsock", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer, in threads."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let go of the clients, remove the socket file, and wait for the threads."""
+        with self._lock:
+            self._is_closed = True
+            clients = dict(self._clients)
+        for sock in (self._listener, *clients):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.unlink(self._path)
+        for thread in (self._thread, *clients.values()):
+            if thread.ident is not None:
+                thread.join()
+        self._listener.close()
 
-
-async def _serve_client(volume: Volume, stream: trio.SocketStream) -> None:
-    try:
-        async with stream:
-            while request := await stream.receive_some(_REQUEST_MAX + 1):
-                if len(request) > _REQUEST_MAX:
-                    log.warning("control socket: request of more than %d bytes, closing", _REQUEST_MAX)
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError as exc:
+                if self._is_closed:
                     return
-                await stream.send_all(json.dumps(_answer(bytes(request), volume)).encode() + b"\n")
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # the client went away
-    except Exception:  # one client must not end the mount
-        log.exception("control socket: a request failed unexpectedly")
+                log.warning("control socket: %s", exc.strerror)
+                time.sleep(_PAUSE_S)
+                continue
+            thread = threading.Thread(target=self._serve, args=(client,), name="ctlsock client", daemon=True)
+            with self._lock:
+                if self._is_closed:
+                    client.close()
+                    return
+                self._clients[client] = thread
+                thread.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            with client:
+                while request := client.recv(_REQUEST_MAX + 1):
+                    if len(request) > _REQUEST_MAX:
+                        log.warning("control socket: request of more than %d bytes, closing", _REQUEST_MAX)
+                        return
+                    client.sendall(json.dumps(_answer(request, self._volume)).encode() + b"\n")
+        except OSError:
+            pass  # the client went away
+        except Exception:  # one client must not end the mount
+            log.exception("control socket: a request failed unexpectedly")
+        finally:
+            with self._lock:
+                self._clients.pop(client, None)
 
 
 def _answer(request: bytes, volume: Volume) -> Reply:

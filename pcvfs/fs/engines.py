@@ -3,12 +3,12 @@
 Owns: how the kernel gets to the handlers, and when that ends. Signals, idle time and the rest of a mount's life are
 ``session``'s. The Python engine is the reference: the same tests run on both.
 
-Concurrency: ``serve`` is a trio task. The Python engine runs the handlers in trio's thread; the lane in a thread of
-its own, so trio's is free for signals.
+Concurrency: ``serve`` has a thread of its own, in which the handlers run; the Python engine's is trio's, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -50,12 +50,12 @@ class Engine(Protocol):
         """Have the kernel make the mount. MountError if it refuses."""
         ...
 
-    async def serve(self) -> None:
-        """Answer requests until the mount is gone, or ``terminate``."""
+    def serve(self) -> None:
+        """Answer requests until the mount is gone, or ``terminate``. Blocks."""
         ...
 
     def terminate(self) -> None:
-        """Stop answering."""
+        """Stop answering. From any thread."""
         ...
 
     def close(self) -> None:
@@ -96,7 +96,10 @@ class PythonEngine:
             ) from exc
         self._is_mounted = True
 
-    async def serve(self) -> None:
+    def serve(self) -> None:
+        trio.run(self._serve)
+
+    async def _serve(self) -> None:
         try:
             await pyfuse3.main()
         except* OSError as group:
@@ -107,7 +110,10 @@ class PythonEngine:
         self._is_mounted = False
 
     def terminate(self) -> None:
-        pyfuse3.terminate()
+        token = pyfuse3.trio_token
+        if token is not None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(pyfuse3.terminate)
 
     def close(self) -> None:
         # Still mounted only if the loop broke: take the mount down rather than leave a dead one.
@@ -134,9 +140,9 @@ class LaneEngine:
         self._dev_fd = mount_device(options.mountpoint, _source(options), _SUBTYPE, _kernel_options(options))
         self._loop = LaneLoop(self.fs, self._tree, options, self._dev_fd)
 
-    async def serve(self) -> None:
+    def serve(self) -> None:
         if self._loop is not None:
-            await trio.to_thread.run_sync(self._loop.run)
+            self._loop.run()
 
     def terminate(self) -> None:
         if self._loop is not None:

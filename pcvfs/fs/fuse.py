@@ -13,6 +13,7 @@ import errno
 import functools
 import logging
 import os
+import stat
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, cast
 
@@ -127,7 +128,10 @@ class Operations(pyfuse3.Operations):
             atime_ns=attr.st_atime_ns if fields.update_atime else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
-        return self._entry(self._fs.setattr(Inode(inode), change))
+        changed = self._fs.setattr(Inode(inode), change)
+        if change.size is not None and self._fs.drop_set_id_bits(Inode(inode), _caller(ctx)):
+            changed = self._fs.getattr(Inode(inode))
+        return self._entry(changed)
 
     @_handler
     def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
@@ -192,7 +196,16 @@ class Operations(pyfuse3.Operations):
 
     @_handler
     def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        return self._file_info(self._fs.open(Inode(inode), flags))
+        handle = self._fs.open(Inode(inode), flags)
+        if not flags & os.O_TRUNC:
+            return self._file_info(handle)
+        try:
+            if self._fs.drop_set_id_bits(Inode(inode), _caller(ctx)):
+                self._mode_changed(inode)
+            return self._file_info(handle)
+        except BaseException:
+            self._fs.release(handle)
+            raise
 
     @_handler
     def read(self, fh: int, off: int, size: int) -> bytes:
@@ -270,8 +283,13 @@ class Operations(pyfuse3.Operations):
         self._acl_changed(inode, name)
 
     def _acl_changed(self, inode: int, name: bytes) -> None:
-        """An ACL changes mode bits, which the kernel holds for long and does not know to look at again."""
-        if name in ACL_XATTRS and self._timeout_s:
+        """An ACL changes mode bits."""
+        if name in ACL_XATTRS:
+            self._mode_changed(inode)
+
+    def _mode_changed(self, inode: int) -> None:
+        """The kernel holds mode bits for long and does not know that it has to look at them again."""
+        if self._timeout_s:
             try:
                 pyfuse3.invalidate_inode(inode, attr_only=True)
             except OSError as exc:
@@ -325,6 +343,8 @@ class Operations(pyfuse3.Operations):
         entry.st_size = attr.size
         entry.st_blksize = st.st_blksize
         entry.st_blocks = st.st_blocks
+        if st.st_blocks == 0 and stat.S_ISREG(st.st_mode):
+            entry.st_blocks = 1  # its content may be with the kernel: it must not look like one hole to who copies it
         entry.st_atime_ns = st.st_atime_ns
         entry.st_mtime_ns = st.st_mtime_ns
         entry.st_ctime_ns = st.st_ctime_ns

@@ -1,18 +1,19 @@
 """What passes between the process that asks for a mount and the process that serves it.
 
-One socket pair. Down: a JSON line (options, kind of key, sizes), then the secret as raw bytes, never part of the JSON
-and never in argv or the environment. Up: one JSON line, "ready" or the error that the asker raises again.
+Down, where the mount process is a program of its own: a JSON line (options, kind of key, sizes), then the secret as raw
+bytes, never part of the JSON and never in argv or the environment. A forked process has the order already. Up: one JSON
+line, "ready" or the error that the asker raises again.
 
-Concurrency: none; both ends block.
+Concurrency: none; both ends block. They are descriptors, of a socket pair or a pipe.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
+import select
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pcvfs import errors
 from pcvfs.crypto.aead import CipherKind
@@ -22,6 +23,7 @@ from pcvfs.format.keys import CreateOptions
 from pcvfs.fs.options import MountOptions
 
 _LINE_MAX: Final = 1 << 20
+_START_TIMEOUT_S: Final = 300.0  # scrypt with the largest parameters, on a slow machine
 _CREATE_FLAGS: Final = ("plaintext_names", "deterministic_names", "long_name_max", "hkdf", "raw64")
 
 
@@ -54,8 +56,7 @@ class MasterKey:
 Key = PasswordKey | MasterKey
 
 
-@dataclass(frozen=True, slots=True)
-class LogTarget:
+class LogTarget(NamedTuple):
     """Where a mount process logs.
 
     Attributes:
@@ -67,8 +68,7 @@ class LogTarget:
     path: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A mount to be made."""
 
     options: MountOptions
@@ -77,7 +77,7 @@ class Order:
     is_detached: bool  # becomes a session of its own, without our terminal
 
 
-def send_order(sock: socket.socket, order: Order) -> None:
+def send_order(fd: int, order: Order) -> None:
     """Asker's side."""
     key = order.key
     secret = key.password if isinstance(key, PasswordKey) else key.master_key
@@ -92,18 +92,18 @@ def send_order(sock: socket.socket, order: Order) -> None:
     else:
         flags = {name: getattr(key.options, name) for name in _CREATE_FLAGS}
         head["format"] = {"cipher": key.options.cipher.name, **flags}
-    sock.sendall(json.dumps(head).encode() + b"\n")
-    sock.sendall(secret.view())
+    _send(fd, json.dumps(head).encode() + b"\n")
+    _send(fd, secret.view())
 
 
-def receive_order(sock: socket.socket) -> Order:
+def receive_order(fd: int) -> Order:
     """Mount process' side. The secret goes from the socket straight into locked memory."""
-    head = json.loads(_receive_line(sock))
+    head = json.loads(_receive_line(fd))
     secret = Secret(head["secret_size"])
     view = secret.view()
     received = 0
     while received < len(view):
-        count = sock.recv_into(view[received:])
+        count = os.readv(fd, [view[received:]])
         if not count:
             raise MountError("the asking process went away")
         received += count
@@ -120,12 +120,12 @@ def receive_order(sock: socket.socket) -> Order:
     return Order(options, key, LogTarget(kind, os.fsencode(path)), head["is_detached"])
 
 
-def send_ready(sock: socket.socket) -> None:
+def send_ready(fd: int) -> None:
     """The kernel has the mount."""
-    sock.sendall(b'{"ready": true}\n')
+    _send(fd, b'{"ready": true}\n')
 
 
-def send_error(sock: socket.socket, exc: PcvfsError) -> None:
+def send_error(fd: int, exc: PcvfsError) -> None:
     """The mount failed before it was ready."""
     error = {
         "class": type(exc).__name__,
@@ -133,19 +133,26 @@ def send_error(sock: socket.socket, exc: PcvfsError) -> None:
         "hint": exc.hint,
         "exit_code": int(exc.exit_code),
     }
-    sock.sendall(json.dumps({"error": error}).encode() + b"\n")
+    _send(fd, json.dumps({"error": error}).encode() + b"\n")
 
 
-def receive_outcome(sock: socket.socket) -> None:
+def receive_outcome(fd: int) -> None:
     """Wait until the mount is ready.
 
     Raises:
         PcvfsError: the error of the mount process, of the same class.
-        MountError: the mount process died without a word.
+        MountError: the mount process died without a word, or takes too long.
     """
-    line = _receive_line(sock)
+    poll = select.poll()  # not select(): an embedder may have thousands of descriptors
+    poll.register(fd, select.POLLIN)
+    if not poll.poll(1000 * _START_TIMEOUT_S):
+        raise MountError(f"the mount was not ready after {_START_TIMEOUT_S:.0f} seconds")
+    try:
+        line = _receive_line(fd)
+    except OSError as lost:
+        raise ended_early() from lost
     if not line:
-        raise MountError("the mount process ended before the mount was ready")
+        raise ended_early()
     outcome = json.loads(line)
     if outcome.get("ready"):
         return
@@ -159,11 +166,23 @@ def receive_outcome(sock: socket.socket) -> None:
     raise exc
 
 
-def _receive_line(sock: socket.socket) -> bytes:
+def ended_early() -> MountError:
+    """The mount process died without a word."""
+    return MountError("the mount process ended before the mount was ready", exit_code=ExitCode.FORK_CHILD)
+
+
+def _send(fd: int, data: bytes | memoryview) -> None:
+    with memoryview(data) as view:
+        sent = 0
+        while sent < len(view):
+            sent += os.write(fd, view[sent:])
+
+
+def _receive_line(fd: int) -> bytes:
     """Up to and without the newline, byte by byte so as not to take what follows; empty at the end."""
     line = bytearray()
     while len(line) < _LINE_MAX:
-        byte = sock.recv(1)
+        byte = os.read(fd, 1)
         if byte in (b"", b"\n"):
             return bytes(line)
         line += byte

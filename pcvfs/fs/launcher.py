@@ -1,6 +1,7 @@
-"""Starting the process that serves a mount, and watching it. Used by the command line and by embedders.
+"""Starting the process that serves a mount, and watching it. For embedders; the command line has ``forked``.
 
-Owns: the child process. Never imports pyfuse3 or trio at load, so a program that only starts mounts stays small.
+Owns: the child process, a program of its own: an embedder has threads, and secrets of others. Never imports pyfuse3 or
+trio at load, so a program that only starts mounts stays small.
 
 Concurrency: ``start_mount`` and ``MountProcess`` block; ``mount`` is for trio and blocks only threads.
 """
@@ -21,9 +22,7 @@ from pcvfs.fs import handover, mounts
 from pcvfs.fs.handover import Key, LogTarget, Order
 from pcvfs.fs.options import MountOptions
 
-_START_TIMEOUT_S: Final = 300.0  # scrypt with the largest parameters, on a slow machine
 _STOP_TIMEOUT_S: Final = 60.0
-_FS_TYPE: Final = "fuse.pcvfs"
 _STDERR_IS_OURS: Final = LogTarget()
 
 
@@ -88,7 +87,7 @@ class MountProcess:
         mount = mounts.find_mount(self.options.mountpoint)
         self._process.kill()
         self._process.wait()
-        if mount is not None and mount.fs_type == _FS_TYPE:
+        if mount is not None and mount.fs_type == mounts.FS_TYPE:
             with contextlib.suppress(VolumeBusyError, MountError):
                 mounts.cut_off(mount)
 
@@ -119,18 +118,14 @@ def start_mount(
         stdin = None if not is_detached else subprocess.DEVNULL
         process = subprocess.Popen(argv, stdin=stdin, pass_fds=[theirs.fileno()])  # noqa: S603  # our own argv
     mount_process = MountProcess(options, process, ours)
-    ours.settimeout(_START_TIMEOUT_S)
     try:
-        handover.send_order(ours, Order(options, key, log, is_detached))
-        handover.receive_outcome(ours)
-    except BaseException as exc:
+        try:
+            handover.send_order(ours.fileno(), Order(options, key, log, is_detached))
+        except OSError as exc:
+            raise handover.ended_early() from exc
+        handover.receive_outcome(ours.fileno())
+    except BaseException:
         mount_process.kill()
-        if isinstance(exc, TimeoutError):
-            raise MountError(f"the mount was not ready after {_START_TIMEOUT_S:.0f} seconds") from exc
-        if isinstance(exc, OSError):
-            raise MountError(
-                "the mount process ended before the mount was ready", exit_code=ExitCode.FORK_CHILD
-            ) from exc
         raise
     return mount_process
 

@@ -1,6 +1,6 @@
-"""The process that serves one mount: ``python -m pcvfs.fs.mount FD``, started by ``launcher``.
+"""The process that serves one mount: a child that ``forked`` made, or ``python -m pcvfs.fs.mount FD`` of ``launcher``.
 
-FD is our end of the socket pair of ``handover``; what follows it in argv is for people and for ``mounts.open_server``.
+FD is our end of the socket pair of ``handover``; what follows it in argv is for people.
 The order of the steps matters: process hardening before the secret
 arrives, everything that can fail before the mount exists, and the asker is told only when the kernel has it.
 """
@@ -10,29 +10,28 @@ from __future__ import annotations
 import functools
 import gc
 import logging
-import logging.handlers
 import os
 import resource
 import signal
-import socket
 import sys
 import time
-from typing import Final
-
-import trio
+from typing import TYPE_CHECKING, Final
 
 from pcvfs.cipherdir.intents import IntentLog, has_pending_write
 from pcvfs.cipherdir.lifecycle import lock_cipherdir, unlock_volume
 from pcvfs.cipherdir.volume import Volume
 from pcvfs.crypto.secret import harden_process
 from pcvfs.errors import ExitCode, InternalError, MountError, PcvfsError, UsageError, VolumeBusyError, VolumeError
-from pcvfs.fs import handover
-from pcvfs.fs.ctlsock import bind_ctlsock
-from pcvfs.fs.engines import make_engine
+from pcvfs.fs import handover, later
 from pcvfs.fs.handover import LogTarget, MasterKey, Order
 from pcvfs.fs.mounts import check_mountpoint
 from pcvfs.fs.options import MountOptions
 from pcvfs.fs.session import Session
+
+if TYPE_CHECKING:
+    import socket
+
+    from pcvfs.fs.ctlsock import ControlServer
 
 log = logging.getLogger(__name__)
 
@@ -44,50 +43,85 @@ _FDS_WANTED: Final = 1 << 16
 
 def main(argv: list[str]) -> int:
     """Serve one mount; returns the exit code of the process."""
-    harden_process()
-    sock = socket.socket(fileno=int(argv[1]))
+    asker = int(argv[1])
     try:
-        order = handover.receive_order(sock)
-        _set_up_logging(order.log, order.options)
-        return _serve(order, sock)
+        harden_process()
+        order = handover.receive_order(asker)
     except PcvfsError as exc:
-        _tell(sock, exc)
+        _tell(asker, exc)
+        return int(exc.exit_code)
+    return serve(order, asker)
+
+
+def serve(order: Order, asker: int) -> int:
+    """Serve one mount in this process, which is meant for nothing else; returns its exit code.
+
+    Args:
+        asker: a descriptor that is told when the mount is ready, or why it isn't; closed if the mount is to outlive it.
+    """
+    try:
+        harden_process()
+        _set_up_logging(order.log, order.options)
+        return _serve(order, asker)
+    except PcvfsError as exc:
+        _tell(asker, exc)
         return int(exc.exit_code)
     except Exception as exc:
         log.critical("the mount process failed unexpectedly", exc_info=exc)
-        _tell(sock, InternalError(f"the mount process failed: {exc!r}"))
+        _tell(asker, InternalError(f"the mount process failed: {exc!r}"))
         return int(ExitCode.OTHER)
 
 
-def _tell(sock: socket.socket, exc: PcvfsError) -> None:
+def _tell(asker: int, exc: PcvfsError) -> None:
     try:
-        handover.send_error(sock, exc)
+        handover.send_error(asker, exc)
     except OSError:  # the asker knew already that it is mounted, or is gone
         log.error("%s", exc.message)
 
 
-def _serve(order: Order, sock: socket.socket) -> int:
+def _serve(order: Order, asker: int) -> int:
+    later.put_off_trio()
+    from pcvfs.fs.engines import make_engine
+
     options = order.options
     check_mountpoint(options)
-    ctlsock = None if options.ctlsock is None else bind_ctlsock(options.ctlsock)
+    listener = _bind_ctlsock(options)
     try:
         with _unlock(order) as volume:
             options = _adapt(options, volume)
             _own(volume.root_fd, shared=options.sharedstorage)
             _prepare_process(order)
             intents = _recover(options, volume)
-            asker = None if order.is_detached else sock
-            session = Session(make_engine(volume, options, intents), volume, options, ctlsock, asker)
+            ctlsock = _control_server(listener, volume)
+            session = Session(
+                make_engine(volume, options, intents), options, ctlsock, None if order.is_detached else asker
+            )
             try:
-                was_signalled = trio.run(session.run, functools.partial(_report_ready, sock, order))
+                was_signalled = session.run(functools.partial(_report_ready, asker, order))
             finally:
                 if intents is not None:
                     intents.close()
     finally:
-        if ctlsock is not None:
-            ctlsock.close()
+        if listener is not None:
+            listener.close()
             _remove_socket(options.ctlsock)
     return int(ExitCode.SIGNAL if was_signalled else ExitCode.OK)
+
+
+def _bind_ctlsock(options: MountOptions) -> socket.socket | None:
+    if options.ctlsock is None:
+        return None
+    from pcvfs.fs.ctlsock import bind_ctlsock  # few mounts have one
+
+    return bind_ctlsock(options.ctlsock)
+
+
+def _control_server(listener: socket.socket | None, volume: Volume) -> ControlServer | None:
+    if listener is None:
+        return None
+    from pcvfs.fs.ctlsock import ControlServer
+
+    return ControlServer(listener, volume)
 
 
 def _unlock(order: Order) -> Volume:
@@ -174,11 +208,11 @@ def _prepare_process(order: Order) -> None:
     gc.freeze()  # what is loaded by now stays; later collections need not look at it
 
 
-def _report_ready(sock: socket.socket, order: Order) -> None:
-    handover.send_ready(sock)
+def _report_ready(asker: int, order: Order) -> None:
+    handover.send_ready(asker)
     log.info("mounted")
     if order.is_detached:
-        sock.close()
+        os.close(asker)
         _let_go_of_terminal(keeps_stderr=order.log.kind == "stderr")
 
 
@@ -195,7 +229,9 @@ def _set_up_logging(target: LogTarget, options: MountOptions) -> None:
     if target.kind == "file":
         handler = logging.FileHandler(os.fsdecode(target.path), encoding="utf-8", errors="backslashreplace")
     elif target.kind == "syslog" and os.path.exists(_SYSLOG):
-        handler = logging.handlers.SysLogHandler(_SYSLOG)
+        from logging.handlers import SysLogHandler
+
+        handler = SysLogHandler(_SYSLOG)
         handler.ident = f"pcvfs[{os.getpid()}]: "
     elif target.kind == "syslog":
         handler = logging.NullHandler()

@@ -7,25 +7,22 @@ us too. Works on any FUSE mount.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import re
 import select
-import shutil
 import stat
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pcvfs import native
 from pcvfs.errors import MountError, MountpointError, VolumeBusyError
 
 if TYPE_CHECKING:
     from pcvfs.fs.options import MountOptions
 
-SERVER_MODULE: Final = "pcvfs.fs.mount"  # run with the mountpoint as its last argument
+FS_TYPE: Final = "fuse.pcvfs"
+SERVER_MODULE: Final = "pcvfs.fs.mount"  # what serves a mount, and what lists of processes show
 
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 _MNT_DETACH: Final = 2
@@ -34,8 +31,7 @@ _FUSERMOUNT_S: Final = 30.0
 _SERVER_END_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """One line of ``/proc/self/mountinfo``."""
 
     mount_id: int
@@ -49,13 +45,22 @@ class Mount:
         return self.fs_type in ("fuse", "fuseblk") or self.fs_type.startswith("fuse.")
 
     @property
-    def connection(self) -> Path:
+    def connection(self) -> str:
         """The directory through which the kernel lets the owner cut off a FUSE mount."""
-        return Path("/sys/fs/fuse/connections", self.device.partition(":")[2])
+        return f"/sys/fs/fuse/connections/{self._minor}"
+
+    @property
+    def server_name(self) -> bytes:
+        """What the pcvfs process that serves it is called in lists of processes: 15 bytes at most."""
+        return f"pcvfs-{self._minor}".encode()
+
+    @property
+    def _minor(self) -> str:
+        """No two filesystems of this machine have the same one at a time."""
+        return self.device.partition(":")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """A process that uses a mount, and how: working directory, open file, ..."""
 
     pid: int
@@ -63,13 +68,13 @@ class Holder:
     use: str
 
 
-def read_mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
+def read_mounts(mountinfo: str | os.PathLike[str] = "/proc/self/mountinfo") -> list[Mount]:
     """All mounts of this mount namespace, oldest first.
 
     Source: proc_pid_mountinfo(5).
     """
     mounts: list[Mount] = []
-    for line in mountinfo.read_bytes().splitlines():
+    for line in _read(mountinfo).splitlines():
         left, _, right = line.partition(b" - ")
         mount_id, _parent, device, _root, mountpoint = left.split(b" ")[:5]
         fs_type, source = right.split(b" ")[:2]
@@ -125,12 +130,10 @@ def check_mountpoint(options: MountOptions) -> None:
 
 def open_server(mount: Mount) -> int | None:
     """A descriptor (pidfd) of the pcvfs process that serves ``mount``; None if it isn't pcvfs or not visible to us."""
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdecimal():
-            with contextlib.suppress(OSError):
-                words = (directory / "cmdline").read_bytes().split(b"\0")[:-1]
-                if SERVER_MODULE.encode() in words and words[-1] == mount.mountpoint:
-                    return os.pidfd_open(int(directory.name))
+    for directory in _processes():
+        with contextlib.suppress(OSError):
+            if _read(f"{directory}/comm").rstrip(b"\n") == mount.server_name:
+                return os.pidfd_open(int(os.path.basename(directory)))
     return None
 
 
@@ -152,14 +155,15 @@ def is_present(mount: Mount) -> bool:
 def find_holders(mount: Mount) -> list[Holder]:
     """Processes that keep ``mount`` busy, as far as we may look into them. Slow: it reads all of ``/proc``."""
     holders: list[Holder] = []
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdecimal() and int(directory.name) != os.getpid():
+    for directory in _processes():
+        pid = int(os.path.basename(directory))
+        if pid != os.getpid():
             # A process may end while we look at it, and others' are closed to us.
             with contextlib.suppress(OSError):
                 use = next(_uses(directory, mount), None)
                 if use:
-                    command = (directory / "comm").read_text(errors="backslashreplace").strip()
-                    holders.append(Holder(int(directory.name), command, use))
+                    command = _read(f"{directory}/comm").decode(errors="backslashreplace").strip()
+                    holders.append(Holder(pid, command, use))
     return sorted(holders, key=lambda holder: holder.pid)
 
 
@@ -183,7 +187,8 @@ def cut_off(mount: Mount) -> None:
         MountError: not allowed.
     """
     try:
-        (mount.connection / "abort").write_bytes(b"1")
+        with open(f"{mount.connection}/abort", "wb") as abort:
+            abort.write(b"1")
     except FileNotFoundError:
         pass  # the connection is gone already, or /sys is not mounted
     except OSError as exc:
@@ -192,17 +197,19 @@ def cut_off(mount: Mount) -> None:
 
 
 def _umount2(mountpoint: bytes, flags: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(ctypes.c_char_p(mountpoint), ctypes.c_int(flags)) == 0:
-        return
-    code = ctypes.get_errno()
-    shown = os.fsdecode(mountpoint)
-    if code == errno.EBUSY:
-        raise VolumeBusyError(f"{shown} is in use")
-    raise MountError(f"can't unmount {shown}: {os.strerror(code)}")
+    try:
+        native.umount2(mountpoint, flags)
+    except OSError as exc:
+        shown = os.fsdecode(mountpoint)
+        if exc.errno == errno.EBUSY:
+            raise VolumeBusyError(f"{shown} is in use") from exc
+        raise MountError(f"can't unmount {shown}: {exc.strerror}") from exc
 
 
 def _fusermount(mountpoint: bytes, *, lazy: bool) -> None:
+    import shutil  # here, so that mounting does not wait for what unmounting needs
+    import subprocess
+
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
         raise MountError("fusermount3 is not installed", hint="install the package fuse3")
@@ -222,7 +229,7 @@ def _fusermount(mountpoint: bytes, *, lazy: bool) -> None:
     raise MountError(f"can't unmount {shown}: {reason or 'fusermount3 failed'}")
 
 
-def _uses(process: Path, mount: Mount) -> Iterator[str]:
+def _uses(process: str, mount: Mount) -> Iterator[str]:
     """How a process uses the mount. Reads links and tables only, never what they point to."""
     for link, use in (
         ("cwd", "working directory"),
@@ -230,18 +237,28 @@ def _uses(process: Path, mount: Mount) -> Iterator[str]:
         ("exe", "running program"),
     ):
         with contextlib.suppress(OSError):
-            if _is_inside(os.readlink(os.fsencode(process / link)), mount.mountpoint):
+            if _is_inside(os.readlink(os.fsencode(f"{process}/{link}")), mount.mountpoint):
                 yield use
     with contextlib.suppress(OSError):
-        for fd in os.listdir(process / "fd"):
+        for fd in os.listdir(f"{process}/fd"):
             with contextlib.suppress(OSError):
-                if f"mnt_id:\t{mount.mount_id}\n" in (process / "fdinfo" / fd).read_text(errors="replace"):
+                if b"mnt_id:\t%d\n" % mount.mount_id in _read(f"{process}/fdinfo/{fd}"):
                     yield "open file"
     with contextlib.suppress(OSError):
-        for line in (process / "maps").read_bytes().splitlines():
+        for line in _read(f"{process}/maps").splitlines():
             parts = line.split(maxsplit=5)
             if len(parts) == 6 and _is_inside(parts[5], mount.mountpoint):
                 yield "mapped file"
+
+
+def _processes() -> Iterator[str]:
+    """The directories of all processes that we may see."""
+    return (f"/proc/{name}" for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _is_inside(path: bytes, directory: bytes) -> bool:

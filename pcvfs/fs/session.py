@@ -3,7 +3,8 @@
 Owns: signals, the idle timer, and the order of ending: unmount while requests are still answered, because unmounting
 is what makes the kernel write its dirty pages; only then stop.
 
-Concurrency: one trio nursery owns every task. Unmounting runs in a thread, since the main thread has to answer it.
+Concurrency: the main thread waits for events. The engine has a thread of its own, and so has whoever unmounts, which
+may take long and must not keep a second signal waiting. Without trio: loading it would take longer than mounting.
 """
 
 from __future__ import annotations
@@ -12,22 +13,19 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
-
-import trio
 
 from pcvfs import native
 from pcvfs.errors import MountError, VolumeBusyError
 from pcvfs.fs import mounts
-from pcvfs.fs.ctlsock import serve_ctlsock
 
 if TYPE_CHECKING:
-    import socket
-
-    from pcvfs.cipherdir.volume import Volume
+    from pcvfs.fs.ctlsock import ControlServer
     from pcvfs.fs.engines import Engine
     from pcvfs.fs.options import MountOptions
 
@@ -38,6 +36,8 @@ _BUSY_GRACE_S: Final = 10.0  # how long after SIGTERM a detached mount is still 
 _BUSY_LOOK_S: Final = 0.25
 _IDLE_CHECKS: Final = 4  # looks per idle time ...
 _IDLE_CHECK_MAX_S: Final = 120.0  # ... but not further apart than this
+_ENDED: Final = 0  # no signal has this number
+_SIGNALS_MAX: Final = 64  # read at once
 
 
 class Session:
@@ -45,30 +45,30 @@ class Session:
 
     Args:
         engine: serves the mount; closed at the end.
-        volume: its codecs, for the control socket.
         options: of the mount.
-        ctlsock: listening socket for path translation, or None; taken over.
-        asker: a socket whose other end belongs to who asked for the mount; when that is closed, the mount ends. None:
-            the mount outlives them.
+        ctlsock: serves the control socket, or None; closed at the end.
+        asker: a descriptor whose other end belongs to who asked for the mount; when that is closed, the mount ends.
+            None: the mount outlives them.
     """
 
     def __init__(
         self,
         engine: Engine,
-        volume: Volume,
         options: MountOptions,
-        ctlsock: socket.socket | None = None,
-        asker: socket.socket | None = None,
+        ctlsock: ControlServer | None = None,
+        asker: int | None = None,
     ) -> None:
         self._engine = engine
-        self._volume = volume
         self._options = options
         self._ctlsock = ctlsock
         self._asker = asker
         self._mount: mounts.Mount | None = None
         self._was_signalled = False
+        self._idle = _IdleTimer(engine, options.idle_s)
+        self._has_ended = False
+        self._failure: BaseException | None = None
 
-    async def run(self, on_mounted: Callable[[], None]) -> bool:
+    def run(self, on_mounted: Callable[[], None]) -> bool:
         """Mount, serve, and return when the mount is gone.
 
         Args:
@@ -83,21 +83,48 @@ class Session:
         try:
             self._engine.mount()
             self._mount = mounts.find_mount(self._options.mountpoint)
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self._watch_signals)
-                if self._asker is not None:
-                    nursery.start_soon(self._watch_asker, self._asker)
-                if self._options.idle_s:
-                    nursery.start_soon(self._watch_idle)
-                if self._ctlsock is not None:
-                    nursery.start_soon(serve_ctlsock, self._ctlsock, self._volume)
+            if self._mount is not None:
+                native.set_name(self._mount.server_name)
+            if self._ctlsock is not None:
+                self._ctlsock.start()
+            with _wakeups() as (wake, woken):
                 on_mounted()
-                await self._engine.serve()
-                nursery.cancel_scope.cancel()
+                _start(lambda: self._serve(wake))
+                self._watch(woken)
         finally:
+            if self._ctlsock is not None:
+                self._ctlsock.close()
             self._engine.close()
             self._take_down()
+        if self._failure is not None:
+            raise self._failure
         return self._was_signalled
+
+    def _serve(self, wake: int) -> None:
+        """The engine's thread."""
+        try:
+            self._engine.serve()
+        except BaseException as exc:  # noqa: BLE001  # raised again by ``run``
+            self._failure = exc
+        os.write(wake, bytes([_ENDED]))  # its last step: the pipe is closed when that has arrived
+
+    def _watch(self, woken: int) -> None:
+        """Wait for events until the engine has ended."""
+        poll = select.poll()
+        poll.register(woken, select.POLLIN)
+        if self._asker is not None:
+            poll.register(self._asker, 0)  # nothing is ever sent: only the end of the other side is of interest
+        while not self._has_ended:
+            for fd, _ in poll.poll(self._idle.pause_ms):
+                if fd == woken:
+                    for number in os.read(woken, _SIGNALS_MAX):
+                        self._on_wakeup(number)
+                else:
+                    poll.unregister(fd)
+                    self._on_asker_gone()
+            if self._idle.is_over():
+                log.info("idle for %.0f s: unmounting", self._options.idle_s)
+                _start(self._end_idle)
 
     def _take_down(self) -> None:
         """What is still mounted now answers nobody: better no mount than a dead one."""
@@ -107,39 +134,42 @@ class Session:
                 mounts.unmount(mount, lazy=True)
 
     # --- ending -------------------------------------------------------------------------------------------------
-    async def _watch_signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(*_END_SIGNALS, signal.SIGUSR2) as signals:
-            task_status.started()
-            async with trio.open_nursery() as nursery:
-                async for signum in signals:
-                    if signum == signal.SIGUSR2:
-                        log.info("statistics %s", json.dumps(self._engine.fs.statistics()._asdict()))
-                    elif self._was_signalled:
-                        log.warning("second signal: not waiting any longer")
-                        self._engine.terminate()
-                    else:
-                        self._was_signalled = True
-                        nursery.start_soon(self._end)
+    def _on_wakeup(self, number: int) -> None:
+        if number == signal.SIGUSR2:
+            log.info("statistics %s", json.dumps(self._engine.fs.statistics()._asdict()))
+        elif number == _ENDED:
+            self._has_ended = True
+        elif self._was_signalled:
+            log.warning("second signal: not waiting any longer")
+            self._engine.terminate()
+        else:
+            self._was_signalled = True
+            _start(self._end)
 
-    async def _watch_asker(self, asker: socket.socket) -> None:
-        await trio.lowlevel.wait_readable(asker)  # nothing is ever sent: this is the end of the other side
+    def _on_asker_gone(self) -> None:
         if not self._was_signalled:
             log.warning("who asked for this mount is gone: unmounting")
             self._was_signalled = True
-            await self._end()
+            _start(self._end)
 
-    async def _end(self) -> None:
-        """Unmount on demand; a mount in use is detached, and served a little longer."""
-        if await self._try_unmount():
+    def _end(self) -> None:
+        """In a thread: unmount on demand; a mount in use is detached, and served a little longer."""
+        if self._try_unmount():
             return
         mount = mounts.find_mount(self._options.mountpoint)
         if mount is None:
-            return  # gone meanwhile; the loop ends by itself
-        holders = await trio.to_thread.run_sync(mounts.find_holders, mount)
-        named = ", ".join(f"{holder.command} (process {holder.pid}): {holder.use}" for holder in holders)
+            return  # gone meanwhile; the engine ends by itself
+        named = ", ".join(
+            f"{holder.command} (process {holder.pid}): {holder.use}" for holder in mounts.find_holders(mount)
+        )
         log.warning("the mount is in use by %s; detaching it", named or "nobody we can see")
-        await trio.to_thread.run_sync(self._serve_out, mount)
+        self._serve_out(mount)
         self._engine.terminate()
+
+    def _end_idle(self) -> None:
+        """In a thread. Open files and working directories count as use."""
+        if not self._try_unmount():
+            self._idle.restart()
 
     @staticmethod
     def _serve_out(mount: mounts.Mount) -> None:
@@ -165,13 +195,13 @@ class Session:
         finally:
             os.close(fd)
 
-    async def _try_unmount(self) -> bool:
+    def _try_unmount(self) -> bool:
         """Whether the mount is gone or going. Not possible while in use."""
         mount = mounts.find_mount(self._options.mountpoint)
         if mount is None:
             return True
         try:
-            await trio.to_thread.run_sync(mounts.unmount, mount)
+            mounts.unmount(mount)
         except VolumeBusyError:
             return False
         except MountError as exc:
@@ -179,16 +209,64 @@ class Session:
             return False
         return True
 
-    async def _watch_idle(self) -> None:
-        """Unmount after the idle time without requests. Open files and working directories count as use."""
-        pause_s = min(self._options.idle_s / _IDLE_CHECKS, _IDLE_CHECK_MAX_S)
-        seen, idle_since = -1, trio.current_time()
-        while True:
-            await trio.sleep(pause_s)
-            if self._engine.requests != seen or self._engine.fs.is_busy:
-                seen, idle_since = self._engine.requests, trio.current_time()
-            elif trio.current_time() - idle_since >= self._options.idle_s:
-                log.info("idle for %.0f s: unmounting", self._options.idle_s)
-                if await self._try_unmount():
-                    return
-                seen = -1
+
+class _IdleTimer:
+    """Tells when there has been no request for long enough; once, until it is restarted.
+
+    Args:
+        idle_s: how long is enough; 0: never.
+    """
+
+    def __init__(self, engine: Engine, idle_s: float) -> None:
+        self._engine = engine
+        self._idle_s = idle_s
+        self._is_running = idle_s > 0
+        self._seen = -1
+        self._since = 0.0
+
+    @property
+    def pause_ms(self) -> float | None:
+        """How long to wait for the next look."""
+        return 1000 * min(self._idle_s / _IDLE_CHECKS, _IDLE_CHECK_MAX_S) if self._idle_s else None
+
+    def is_over(self) -> bool:
+        """Look whether there was a request since the last look."""
+        if not self._is_running:
+            return False
+        now = time.monotonic()
+        if self._engine.requests != self._seen or self._engine.fs.is_busy:
+            self._seen, self._since = self._engine.requests, now
+        elif now - self._since >= self._idle_s:
+            self._is_running = False
+            return True
+        return False
+
+    def restart(self) -> None:
+        """Begin again. From any thread."""
+        self._seen = -1
+        self._is_running = True
+
+
+@contextlib.contextmanager
+def _wakeups() -> Iterator[tuple[int, int]]:
+    """A pipe that gets the number of each of our signals as a byte: the end to write to, and the one to read."""
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    previous = {number: signal.signal(number, _ignore) for number in (*_END_SIGNALS, signal.SIGUSR2)}
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    try:
+        yield wake, woken
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(wake)
+        os.close(woken)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """The pipe has it."""
+
+
+def _start(work: Callable[[], None]) -> None:
+    """Run in a thread that nobody waits for: should it hang, the process ends all the same."""
+    threading.Thread(target=work, daemon=True).start()

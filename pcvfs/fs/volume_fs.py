@@ -177,6 +177,22 @@ class VolumeFS:
             self._objects.utimens(node, change.atime_ns, change.mtime_ns)
         return self._objects.attr(node, self._objects.stat(node))
 
+    def drop_set_id_bits(self, inode: Inode, caller: Caller) -> bool:
+        """What a change of content by an ordinary user does to the mode; whether it did.
+
+        The kernel does its part of it where it knows of the change, so this is for truncation alone. We are told one
+        group of the caller; who is in the file's group through another one counts as outside.
+        """
+        if caller.uid == 0:
+            return False
+        node = self._table.get(inode)
+        st = self._objects.stat(node)
+        drops_group = bool(st.st_mode & stat.S_IXGRP) or caller.gid != st.st_gid
+        dropped = st.st_mode & (_SPECIAL_BITS if drops_group else stat.S_ISUID)
+        if dropped:
+            self._objects.chmod(node, stat.S_IMODE(st.st_mode & ~dropped))
+        return bool(dropped)
+
     def readlink(self, inode: Inode) -> bytes:
         """Target of a symlink in plaintext."""
         return self._objects.readlink(self._table.get(inode))

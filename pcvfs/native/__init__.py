@@ -82,6 +82,7 @@ def _check_extension() -> None:
 _check_extension()
 
 KIND_AES_GCM: Final = lib.PCV_AES_GCM
+KIND_AES_GCM_LIBCRYPTO: Final = lib.PCV_AES_GCM_LIBCRYPTO
 KIND_XCHACHA20_POLY1305: Final = lib.PCV_XCHACHA20_POLY1305
 KIND_AES_SIV: Final = lib.PCV_AES_SIV
 BLOB_SIZE_MAX: Final = lib.PCV_BLOB_SIZE_MAX
@@ -240,6 +241,46 @@ def set_undumpable() -> None:
     _check_errno(lib.pcv_set_undumpable())
 
 
+def mount(source: bytes, target: bytes, fs_type: bytes, flags: int, data: bytes) -> None:
+    """mount(2).
+
+    Raises:
+        OSError: as the system call.
+        ValueError: a string holds a NUL byte.
+    """
+    if any(b"\0" in text for text in (source, target, fs_type, data)):
+        raise ValueError("embedded null byte")
+    _check_errno(lib.pcv_mount(source, target, fs_type, flags, data))
+
+
+def umount2(target: bytes, flags: int) -> None:
+    """umount2(2).
+
+    Raises:
+        OSError: as the system call.
+        ValueError: the path holds a NUL byte.
+    """
+    if b"\0" in target:
+        raise ValueError("embedded null byte")
+    _check_errno(lib.pcv_umount2(target, flags))
+
+
+def set_command_line(words: Sequence[bytes]) -> None:
+    """Show other words than those that this process was started with, cut off where those ended. With one thread only.
+
+    Raises:
+        OSError: the kernel does not tell where they are.
+    """
+    line = b"".join(word + b"\0" for word in words)
+    with _read(line) as pointer:
+        _check_errno(lib.pcv_set_command_line(pointer, len(line)))
+
+
+def set_name(name: bytes) -> None:
+    """Name the calling thread, with at most 15 bytes; the main thread's name is that of the process."""
+    _check_errno(lib.pcv_set_name(name))
+
+
 # --- key derivation -------------------------------------------------------------------------------------------
 
 
@@ -300,6 +341,11 @@ def gcm_unwrap_into(key: Buffer, nonce_size: int, aad: bytes, wrapped: bytes, ou
 
 
 # --- content --------------------------------------------------------------------------------------------------
+
+
+def has_ipsec_library() -> bool:
+    """Whether AES-GCM is done by Intel's IPsec library, which is faster than libcrypto, or may be."""
+    return bool(lib.pcv_aead_has_ipsec())
 
 
 class Aead:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pcvfs._version import __version__
-from pcvfs.cli.command import EXIT_CODES, VERBS
+from pcvfs.cli.command import EXIT_CODES
+from pcvfs.cli.declare import VERBS
 from pcvfs.errors import ExitCode
 from tests.cli.commands import PROGRAM, Terminal, environment, pcvfs
 from tests.support.requirements import REPOSITORY

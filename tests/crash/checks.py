@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypedDict
 
-from tests.crash.workers import GIT, SLOT_SIZE, SLOTS, slot_content
+from tests.crash.workers import GIT, MIB, PAGE, SLOT_SIZE, SLOTS, page_stamp, slot_content
 
 
 class Fact(TypedDict, total=False):
@@ -30,6 +30,9 @@ class Fact(TypedDict, total=False):
     leaving: str
     row: int
     commit: str
+    large_slots: dict[str, int]
+    writing: list[int]
+    marker: str
 
 
 Facts = list[Fact]
@@ -139,6 +142,32 @@ def check_git_commits(directory: Path, facts: Facts) -> list[str]:
     return problems
 
 
+def check_large_slots(directory: Path, facts: Facts) -> list[str]:
+    synced: dict[int, int] = {}
+    under_way: dict[int, int] = {}
+    for fact in facts:
+        if "writing" in fact:
+            under_way = dict.fromkeys(fact["writing"], fact["version"])
+        else:
+            synced |= {int(slot): version for slot, version in fact["large_slots"].items()}
+            under_way = {}
+    problems = []
+    data = (directory / "large-slots").read_bytes() if synced else b""
+    for slot, version in synced.items():
+        allowed = [page_stamp(slot, version)] + ([page_stamp(slot, under_way[slot])] if slot in under_way else [])
+        allowed_pages = {stamp.ljust(PAGE, b".") for stamp in allowed}
+        found = {data[at : at + PAGE] for at in range(slot * MIB, (slot + 1) * MIB, PAGE)}
+        if not found <= allowed_pages:
+            strange = sorted(page[:13] for page in found - allowed_pages)[:3]
+            problems.append(f"slot {slot}: {strange} where version {version} was made durable")
+    return problems
+
+
+def check_restless_names(directory: Path, facts: Facts) -> list[str]:
+    there = set(os.listdir(directory))
+    return [f"{fact['marker']} was made durable and is gone" for fact in facts if fact["marker"] not in there]
+
+
 CHECKS: dict[str, Callable[[Path, Facts], list[str]]] = {
     "large_files": check_large_files,
     "log_lines": check_log_lines,
@@ -147,6 +176,8 @@ CHECKS: dict[str, Callable[[Path, Facts], list[str]]] = {
     "changing_names": check_changing_names,
     "database_rows": check_database_rows,
     "git_commits": check_git_commits,
+    "large_slots": check_large_slots,
+    "restless_names": check_restless_names,
 }
 
 

@@ -8,19 +8,28 @@ filesystem to exactly these lines.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import mmap
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.support import syscalls
 
 MIB = 1 << 20
 SLOT_SIZE = 512
 SLOTS = 400
+PAGE = 4096
+LARGE_SLOTS = 8
+EXPECTED = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EINVAL}
 GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "core.fsync=all", "-c", "gc.auto=0"]
 
 
@@ -214,6 +223,89 @@ def change_something(rng: random.Random, one: Path, two: Path, number: int) -> N
             one.unlink()
 
 
+def large_slots(directory: Path, journal: Journal, rng: random.Random) -> Iterator[None]:
+    """One file of 8 MiB, overwritten in place in pieces of up to 1 MiB past the page cache, several at a time.
+
+    What was overwritten and synced is of that version; what was not is of it or the one before, page by page.
+    """
+    path = directory / "large-slots"
+    fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    write_all(fd, b"".join(large_slot(slot, 0) for slot in range(LARGE_SLOTS)))
+    os.fsync(fd)
+    sync_directory(directory)
+    direct = os.open(path, os.O_RDWR | os.O_DIRECT)
+    journal.note(large_slots={str(slot): 0 for slot in range(LARGE_SLOTS)})
+    for version in range(1, 1 << 30):
+        chosen = rng.sample(range(LARGE_SLOTS), rng.choice([1, 3]))
+        journal.note(writing=chosen, version=version)
+        threads = [threading.Thread(target=write_directly, args=(direct, slot, version)) for slot in chosen]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        os.fsync(fd)
+        journal.note(large_slots={str(slot): version for slot in chosen})
+        yield
+
+
+def large_slot(slot: int, version: int) -> bytes:
+    """Content of which every page shows slot and version."""
+    return b"".join(page_stamp(slot, version).ljust(PAGE, b".") for _ in range(MIB // PAGE))
+
+
+def page_stamp(slot: int, version: int) -> bytes:
+    """How each page of a slot begins."""
+    return b"%03d/%08d;" % (slot, version)
+
+
+def write_directly(fd: int, slot: int, version: int) -> None:
+    memory = mmap.mmap(-1, MIB)
+    memory[:] = large_slot(slot, version)
+    if os.pwrite(fd, memory, slot * MIB) != MIB:
+        raise OSError("short write")
+
+
+def restless_names(directory: Path, journal: Journal, rng: random.Random) -> Iterator[None]:
+    """Directories made, filled, exchanged, replaced and removed, faster than anything is synced.
+
+    Now and then all is synced, a marker with it; from then on that marker is there.
+    """
+    names = [directory / (f"d{number}" + "l" * rng.choice([0, 0, 200])) for number in range(20)]
+    for number in range(1 << 30):
+        one, two = rng.choice(names), rng.choice(names)
+        try:
+            change_names(rng, one, two, number)
+        except OSError as exc:
+            if exc.errno not in EXPECTED:
+                raise
+        if number % 40 == 39:
+            marker = directory / f"marker-{number}"
+            marker.mkdir()
+            sync_directory(marker)
+            sync_directory(directory)
+            journal.note(marker=marker.name)
+        yield
+
+
+def change_names(rng: random.Random, one: Path, two: Path, number: int) -> None:
+    """One random change of names."""
+    match rng.randrange(8):
+        case 0 | 1:
+            one.mkdir()
+        case 2:
+            (one / f"{number}").write_bytes(b"%d" % number)
+        case 3:
+            os.rename(one, two)
+        case 4:
+            syscalls.renameat2(one, two, syscalls.RENAME_EXCHANGE)
+        case 5:
+            one.symlink_to("t" * rng.randrange(1, 100))
+        case 6:
+            (one / f"{number}").mkdir()
+        case _:
+            shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+
+
 WORKERS: dict[str, Callable[[Path, Journal, random.Random], Iterator[None]]] = {
     worker.__name__: worker
     for worker in (
@@ -225,6 +317,8 @@ WORKERS: dict[str, Callable[[Path, Journal, random.Random], Iterator[None]]] = {
         database_rows,
         git_commits,
         restless_files,
+        large_slots,
+        restless_names,
     )
 }
 

@@ -6,7 +6,6 @@ import mmap
 import multiprocessing
 import os
 import random
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ import pytest
 
 from tests.support import syscalls
 from tests.support.places import Place
+from tests.support.processes import run_together
 
 pytestmark = [pytest.mark.fuse_only, pytest.mark.flavours("default", "xchacha", "aessiv")]
 
@@ -204,16 +204,6 @@ def test_two_processes_agree_however_they_read_and_write(place: Place, seed: int
         for user in users:
             user.kill()
     assert path.read_bytes() == script.model
-
-
-def run_together(actions: list[Callable[[], None]]) -> None:
-    """Run each action in a process of its own; fail if one fails."""
-    workers = [fork.Process(target=action) for action in actions]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * len(workers)
 
 
 @pytest.mark.parametrize("flags", [0, os.O_DIRECT], ids=["cached", "direct"])

@@ -34,6 +34,7 @@ class MountOptions:
     nonempty: bool = False
     sharedstorage: bool = False
     noprealloc: bool = False
+    no_writeback: bool = False
     force_owner: tuple[int, int] | None = None
     fsname: str = ""
     badname: tuple[str, ...] = ()
@@ -41,7 +42,7 @@ class MountOptions:
 
     def arguments(self) -> list[str]:
         """Return the options as pcvfs spells them."""
-        names = ("ro", "allow_other", "acl", "suid", "dev", "nonempty", "sharedstorage", "noprealloc")
+        names = ("ro", "allow_other", "acl", "suid", "dev", "nonempty", "sharedstorage", "noprealloc", "no_writeback")
         words = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name)]
         if self.force_owner is not None:
             words.append("--force-owner={}:{}".format(*self.force_owner))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,3 +62,14 @@ def _fuse_server(session: int) -> int:
     if not servers:
         raise LookupError(f"no process of session {session} has {FUSE_DEVICE} open")
     return max(servers)  # a launcher may hold it, too; the server is its child
+
+
+def run_together(actions: Sequence[Callable[[], None]]) -> None:
+    """Run each action in a process of its own; fail if one fails."""
+    fork = multiprocessing.get_context("fork")
+    workers = [fork.Process(target=action) for action in actions]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * len(workers)

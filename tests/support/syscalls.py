@@ -30,6 +30,8 @@ _libc.seekdir.restype = None
 _libc.rewinddir.argtypes = [ctypes.c_void_p]
 _libc.rewinddir.restype = None
 _libc.closedir.argtypes = [ctypes.c_void_p]
+_libc.getdents64.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+_libc.getdents64.restype = ctypes.c_ssize_t
 
 
 def _check(result: int, what: Path | None = None) -> None:
@@ -109,6 +111,26 @@ class DirectoryStream:
     def rewind(self) -> None:
         """Start over with what is in the directory now."""
         _libc.rewinddir(self._stream)
+
+
+def getdents(fd: int, room: int) -> list[tuple[bytes, int]]:
+    """One piece of a listing, as much as fits: names, with the position behind each; nothing at the end.
+
+    Raises: OSError; EINVAL if the next name does not fit.
+    """
+    buffer = ctypes.create_string_buffer(room)
+    size = int(_libc.getdents64(fd, buffer, room))
+    if size < 0:
+        err = ctypes.get_errno()
+        raise OSError(err, os.strerror(err))
+    found, start = [], 0
+    while start < size:
+        entry = ctypes.addressof(buffer) + start
+        length = ctypes.c_uint16.from_address(entry + _Dirent.reclen.offset).value
+        position = ctypes.c_int64.from_address(entry + _Dirent.off.offset).value
+        found.append((ctypes.string_at(entry + _Dirent.name.offset), position))
+        start += length
+    return found
 
 
 def supports_data_seek(fd: int) -> bool:

@@ -19,7 +19,7 @@ def primitives() -> dict[str, object]:
     return json.loads(VECTORS.read_text())
 
 
-@pytest.fixture(params=["native", "reference"])
+@pytest.fixture(params=["native", "libcrypto", "reference"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return request.param
 
@@ -31,5 +31,5 @@ def kind(request: pytest.FixtureRequest) -> CipherKind:
 
 @pytest.fixture
 def cipher(kind: CipherKind, engine: Engine) -> ContentCipher:
-    """Both engines get the same key, so that a test may compare what they make."""
+    """All engines get the same key, so that a test may compare what they make."""
     return content_cipher(kind, Secret.from_bytes(bytes(range(1, kind.key_size + 1))), engine=engine)

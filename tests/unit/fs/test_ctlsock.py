@@ -16,7 +16,7 @@ import trio
 from pcvfs.cipherdir.lifecycle import unlock_volume
 from pcvfs.cipherdir.volume import Volume
 from pcvfs.errors import ControlSocketError, ExitCode
-from pcvfs.fs.ctlsock import bind_ctlsock, serve_ctlsock
+from pcvfs.fs.ctlsock import ControlServer, bind_ctlsock
 from pcvfs.fs.options import MountOptions
 from pcvfs.fs.volume_fs import Caller, VolumeFS
 from pcvfs.types import Inode
@@ -54,16 +54,17 @@ def serve_and_talk(volume: Volume, path: bytes, *talks: Talk) -> None:
     """Serve the socket while some clients talk, one after the other."""
 
     async def main() -> None:
-        listener = bind_ctlsock(path)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve_ctlsock, listener, volume)
-            with trio.fail_after(10):
-                for talk in talks:
-                    async with await trio.open_unix_socket(path) as stream:
-                        await talk(stream)
-            nursery.cancel_scope.cancel()
+        with trio.fail_after(10):
+            for talk in talks:
+                async with await trio.open_unix_socket(path) as stream:
+                    await talk(stream)
 
-    trio.run(main)
+    server = ControlServer(bind_ctlsock(path), volume)
+    server.start()
+    try:
+        trio.run(main)
+    finally:
+        server.close()
 
 
 async def ask(stream: trio.SocketStream, request: object) -> dict[str, object]:

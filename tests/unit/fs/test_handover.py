@@ -36,8 +36,6 @@ PASSWORD = b"secret \0\n\xff password"
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     asker, server = socket.socketpair()
     with asker, server:
-        asker.settimeout(10)
-        server.settimeout(10)
         yield asker, server
 
 
@@ -53,8 +51,8 @@ def password_key(config_path: bytes | None = None) -> PasswordKey:
 def test_order_with_a_password_arrives_as_it_was_sent(
     ends: tuple[socket.socket, socket.socket], config_path: bytes | None, log: LogTarget, is_detached: bool
 ) -> None:
-    send_order(ends[0], Order(OPTIONS, password_key(config_path), log, is_detached))
-    got = receive_order(ends[1])
+    send_order(ends[0].fileno(), Order(OPTIONS, password_key(config_path), log, is_detached))
+    got = receive_order(ends[1].fileno())
     assert (got.options, got.log, got.is_detached) == (OPTIONS, log, is_detached)
     assert isinstance(got.key, PasswordKey)
     assert got.key.config_path == config_path
@@ -76,8 +74,8 @@ def test_order_with_a_master_key_arrives_as_it_was_sent(
     ends: tuple[socket.socket, socket.socket], options: CreateOptions
 ) -> None:
     key = MasterKey(Secret.from_bytes(bytes(range(32))), options)
-    send_order(ends[0], Order(OPTIONS, key, LogTarget(), False))
-    got = receive_order(ends[1]).key
+    send_order(ends[0].fileno(), Order(OPTIONS, key, LogTarget(), False))
+    got = receive_order(ends[1].fileno()).key
     assert isinstance(got, MasterKey)
     assert bytes(got.master_key.view()) == bytes(range(32))
     assert got.options == options
@@ -86,7 +84,7 @@ def test_order_with_a_master_key_arrives_as_it_was_sent(
 def test_order_arrives_in_any_pieces(ends: tuple[socket.socket, socket.socket]) -> None:
     near, far = socket.socketpair()
     with near, far:
-        send_order(near, Order(OPTIONS, password_key(), LogTarget(), False))
+        send_order(near.fileno(), Order(OPTIONS, password_key(), LogTarget(), False))
         near.shutdown(socket.SHUT_WR)
         message = b""
         while part := far.recv(65536):
@@ -98,7 +96,7 @@ def test_order_arrives_in_any_pieces(ends: tuple[socket.socket, socket.socket]) 
 
     sender = threading.Thread(target=dribble)
     sender.start()
-    got = receive_order(ends[1])
+    got = receive_order(ends[1].fileno())
     sender.join()
     assert isinstance(got.key, PasswordKey)
     assert bytes(got.key.password.view()) == PASSWORD
@@ -107,19 +105,19 @@ def test_order_arrives_in_any_pieces(ends: tuple[socket.socket, socket.socket]) 
 def test_order_cut_short_is_a_mount_error(ends: tuple[socket.socket, socket.socket]) -> None:
     near, far = socket.socketpair()
     with near, far:
-        send_order(near, Order(OPTIONS, password_key(), LogTarget(), False))
+        send_order(near.fileno(), Order(OPTIONS, password_key(), LogTarget(), False))
         message = far.recv(65536)
     ends[0].sendall(message[:-1])
     ends[0].close()
     with pytest.raises(MountError):
-        receive_order(ends[1])
+        receive_order(ends[1].fileno())
 
 
 @pytest.mark.parametrize("key", [password_key(), MasterKey(Secret.from_bytes(b"k" * 32), CreateOptions())], ids=type)
 def test_secret_is_neither_in_the_json_nor_in_any_repr(ends: tuple[socket.socket, socket.socket], key: Key) -> None:
     order = Order(OPTIONS, key, LogTarget(), False)
     secret = bytes((key.password if isinstance(key, PasswordKey) else key.master_key).view())
-    send_order(ends[0], order)
+    send_order(ends[0].fileno(), order)
     line, _, rest = ends[1].recv(65536).partition(b"\n")
     assert rest == secret
     assert secret not in line
@@ -131,8 +129,8 @@ def test_secret_is_neither_in_the_json_nor_in_any_repr(ends: tuple[socket.socket
 
 # --- the way back -----------------------------------------------------------------------------------------------
 def test_ready_returns(ends: tuple[socket.socket, socket.socket]) -> None:
-    send_ready(ends[1])
-    receive_outcome(ends[0])
+    send_ready(ends[1].fileno())
+    receive_outcome(ends[0].fileno())
 
 
 @pytest.mark.parametrize(
@@ -147,9 +145,9 @@ def test_ready_returns(ends: tuple[socket.socket, socket.socket]) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_error_is_raised_again_as_it_was(ends: tuple[socket.socket, socket.socket], error: PcvfsError) -> None:
-    send_error(ends[1], error)
+    send_error(ends[1].fileno(), error)
     with pytest.raises(type(error)) as caught:
-        receive_outcome(ends[0])
+        receive_outcome(ends[0].fileno())
     got = caught.value
     assert (type(got), got.message, got.hint, got.exit_code) == (
         type(error),
@@ -163,9 +161,9 @@ def test_error_of_any_class_in_the_catalogue_crosses(ends: tuple[socket.socket, 
     classes = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, PcvfsError)]
     assert len(classes) > 10
     for cls in classes:
-        send_error(ends[1], cls("message"))
+        send_error(ends[1].fileno(), cls("message"))
         with pytest.raises(cls) as caught:
-            receive_outcome(ends[0])
+            receive_outcome(ends[0].fileno())
         assert type(caught.value) is cls
 
 
@@ -174,13 +172,13 @@ def test_error_of_an_unknown_class_is_an_internal_error(ends: tuple[socket.socke
     error = {"class": name, "message": "m", "hint": "", "exit_code": int(ExitCode.OTHER)}
     ends[1].sendall(json.dumps({"error": error}).encode() + b"\n")
     with pytest.raises(InternalError, match="m"):
-        receive_outcome(ends[0])
+        receive_outcome(ends[0].fileno())
 
 
 def test_silence_is_a_mount_error(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[1].close()
     with pytest.raises(MountError):
-        receive_outcome(ends[0])
+        receive_outcome(ends[0].fileno())
 
 
 def test_endless_line_is_an_internal_error(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -194,6 +192,6 @@ def test_endless_line_is_an_internal_error(ends: tuple[socket.socket, socket.soc
     sender = threading.Thread(target=flood)
     sender.start()
     with pytest.raises(InternalError):
-        receive_outcome(ends[0])
+        receive_outcome(ends[0].fileno())
     ends[0].close()
     sender.join()

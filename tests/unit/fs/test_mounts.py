@@ -25,7 +25,8 @@ def test_read_mounts_fields_are_unescaped(tmp_path: Path) -> None:
     assert mounts[2] == Mount(41, "0:52", rb"/home/a b/c\d", "fuse.pcvfs", b"/home/x\ty")
     assert [mount.fs_type for mount in mounts] == ["ext4", "proc", "fuse.pcvfs", "fuse.gocryptfs", "fuseblk"]
     assert [mount.is_fuse for mount in mounts] == [False, False, True, True, True]
-    assert mounts[2].connection == Path("/sys/fs/fuse/connections/52")
+    assert mounts[2].connection == "/sys/fs/fuse/connections/52"
+    assert mounts[2].server_name == b"pcvfs-52"
 
 
 @pytest.mark.parametrize("path", [b"/proc", b"/proc/", b"/../proc", b"/proc/self/.."])
