@@ -135,7 +135,13 @@ LINES: Final = (
     ),
     Line("read-small", "small", _R, "small files: read, cold", "after a remount: open, read, close of each", 1.5, 3),
     Line("read-small-warm", "small", _R, "small files: read, warm", "the same once more", 5, 20),
-    Line("delete", "small", _R, "small files: delete", "unlink of each, rmdir; syncfs of mount and backing"),
+    Line(
+        "delete",
+        "small",
+        _R,
+        "small files: delete",
+        "after the two reads: unlink of each, rmdir; syncfs of mount and backing",
+    ),
     Line("untar", "tree", _S, "untar a source tree", "tar -x --no-same-owner; syncfs of mount and backing", 1.3, 2.5),
     Line("ls", "tree", _S, "ls -lR, cold", "after a remount: ls -lR", 1.2, 2),
     Line("ls-warm", "tree", _S, "ls -lR, warm", "the same once more", 2, 5),
@@ -169,6 +175,13 @@ LINES: Final = (
         "sqlite3 with one INSERT per transaction, WAL, synchronous=FULL; its start and last checkpoint included",
         1.0,
         2,
+    ),
+    Line(
+        "sqlite-4c",
+        "sqlite",
+        _R,
+        "SQLite transactions, 4 clients",
+        "as sqlite: 4 processes, a database each",
     ),
     Line(
         "mount",

@@ -65,7 +65,7 @@ def _small(here: Here) -> None:
     files = ("d", here.scale.small_files, here.scale.small_size)
     with here.mounted() as m:
         here.measure("create", lambda: m.run("create", *files, syncs=True))
-        if here.wants("read-small", "read-small-warm"):
+        if here.wants("read-small", "read-small-warm", "delete"):  # deleted are files that have been read
             here.prepare("read-small", m.make_cold)
             here.measure("read-small", lambda: m.run("readfiles", *files))
             here.measure("read-small-warm", lambda: m.run("readfiles", *files))

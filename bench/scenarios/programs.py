@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Final
 
 from bench.mounted import Measured
@@ -11,6 +13,7 @@ from bench.tree import TOP
 _FILE_SIZE: Final = 20_000  # the mean of a generated file, rounded up generously, with what formats add
 _ROW_SIZE: Final = 1_000  # of a transaction, in the log and in the table
 _EXTRA: Final = 16 << 20
+_CLIENTS: Final = 4
 
 
 def _tree(here: Here) -> None:
@@ -68,19 +71,35 @@ def _sqlite(here: Here) -> None:
     check = f"SELECT CASE count(*) WHEN {transactions} THEN 0 ELSE abs(-9223372036854775808) END FROM t;"
     with here.mounted() as m:
 
-        def run_sql(text: str) -> Measured:
-            return m.run_program(["sqlite3", "-bail", "db", text], env=env)
+        def run_sql(database: str, text: str) -> Measured:
+            return m.run_program(["sqlite3", "-bail", database, text], env=env)
 
-        def run_transactions() -> Measured:
-            measured = run_sql(f".read {script}").counting(transactions)
-            run_sql(check)
-            return measured
+        def make(databases: Sequence[str]) -> None:
+            for database in databases:
+                run_sql(database, f".read {schema}")
 
-        here.prepare("sqlite", lambda: run_sql(f".read {schema}"))
+        def run_transactions(databases: Sequence[str]) -> Measured:
+            if len(databases) == 1:
+                measured = run_sql(databases[0], f".read {script}")
+            else:  # each in the background, then waited for one by one: the shell fails if one of them did
+                starts = [
+                    f'sqlite3 -bail {database} ".read {script}" & p{i}=$!' for i, database in enumerate(databases)
+                ]
+                waits = [f"wait $p{i}" for i in range(len(databases))]
+                measured = m.run_program(["sh", "-c", f"{'; '.join(starts)}; {' && '.join(waits)}"], env=env)
+            for database in databases:
+                run_sql(database, check)
+            return measured.counting(len(databases) * transactions)
+
         here.assets.warm(script)
-        here.measure("sqlite", run_transactions)
+        for line, databases in (("sqlite", ["db"]), ("sqlite-4c", [f"db{n}" for n in range(_CLIENTS)])):
+            if here.wants(line):
+                here.prepare(line, functools.partial(make, databases))
+                here.measure(line, functools.partial(run_transactions, databases))
 
 
 TREE: Final = Scenario("tree", _tree, lambda scale: scale.tree_files * _FILE_SIZE)
 GIT: Final = Scenario("git", _git, lambda scale: 2 * scale.git_files * _FILE_SIZE)
-SQLITE: Final = Scenario("sqlite", _sqlite, lambda scale: 2 * scale.transactions * _ROW_SIZE + _EXTRA)
+SQLITE: Final = Scenario(
+    "sqlite", _sqlite, lambda scale: 2 * (1 + _CLIENTS) * (scale.transactions * _ROW_SIZE + _EXTRA)
+)
