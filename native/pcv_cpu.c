@@ -13,9 +13,9 @@
 #define LOOK_EVERY 32        /* requests; a look takes about 5 us */
 #define LOOK_AFTER_US 10000  /* or after that time: where we are may be crowded by now */
 #define CHANGES_MAX 8 /* of these requests, from another client than the one before: more are several at once */
-#define SETTLE_MIN_US 500 /* until the host lets go of an idle CPU, which it does after some polling of its own */
+#define SETTLE_MIN_US 1000   /* until the host lets go of an idle CPU, which it does after some polling of its own */
 #define SETTLE_MAX_US 8000
-#define MISSES_MAX 6 /* so many times the wait is doubled */
+#define MISSES_MAX 6
 #define PAUSE_MIN_US 50000
 #define PAUSE_MAX_US 10000000
 #define STAT_CPU_FIELD 39 /* of /proc/PID/stat, proc(5) */
@@ -72,7 +72,16 @@ static void stay_on(struct pcv_cpu *cpu, int number)
         return;
     cpu->is_grouped = true;
     cpu->cpu = number;
+}
+
+/* The first time, the other CPUs may well be asleep already. */
+static void settle(struct pcv_cpu *cpu)
+{
+    if (cpu->misses++ == 0)
+        return;
     nanosleep(&(struct timespec){.tv_nsec = (long)cpu->settle_us * 1000}, NULL);
+    if (cpu->misses > 2 && cpu->settle_us < SETTLE_MAX_US)
+        cpu->settle_us *= 2;
 }
 
 static void spread(struct pcv_cpu *cpu)
@@ -87,12 +96,11 @@ static void spread(struct pcv_cpu *cpu)
 static void give_up(struct pcv_cpu *cpu, uint64_t now)
 {
     spread(cpu);
-    cpu->settle_us = SETTLE_MIN_US;
     cpu->retry_us = now + cpu->pause_us;
     cpu->pause_us = 2 * cpu->pause_us < PAUSE_MAX_US ? 2 * cpu->pause_us : PAUSE_MAX_US;
 }
 
-static void follow(struct pcv_cpu *cpu, uint64_t now)
+static void follow(struct pcv_cpu *cpu, uint64_t now, bool may_settle)
 {
     if (!cpu->is_grouped && now < cpu->retry_us)
         return;
@@ -100,14 +108,16 @@ static void follow(struct pcv_cpu *cpu, uint64_t now)
     if (number < 0 || number >= CPU_SETSIZE || !CPU_ISSET((size_t)number, &cpu->allowed)) {
         spread(cpu);
     } else if (cpu->is_grouped && cpu->cpu == number) {
+        if (cpu->misses == 2 && cpu->settle_us > SETTLE_MIN_US)
+            cpu->settle_us -= cpu->settle_us / 8; /* it was enough; perhaps it was too much */
         cpu->misses = 0;
         cpu->pause_us = PAUSE_MIN_US;
     } else if (cpu->misses == MISSES_MAX) {
         give_up(cpu, now);
     } else {
-        if (cpu->misses++ > 0 && cpu->settle_us < SETTLE_MAX_US)
-            cpu->settle_us *= 2;
         stay_on(cpu, number);
+        if (may_settle)
+            settle(cpu);
     }
 }
 
@@ -116,15 +126,19 @@ void pcv_cpu_saw(struct pcv_cpu *cpu, uint32_t client, bool is_small)
     if (!cpu->is_possible || client == 0) /* written back by the kernel: it says nothing of who waits for what */
         return;
     uint64_t now = now_us();
-    cpu->changes += client != cpu->client || !is_small;
+    bool is_new = client != cpu->client;
+    cpu->changes += is_new || !is_small;
     cpu->client = client;
-    if (++cpu->seen < LOOK_EVERY && now - cpu->looked_us < LOOK_AFTER_US)
+    bool is_full = ++cpu->seen >= LOOK_EVERY;
+    if (is_full || now - cpu->looked_us > LOOK_AFTER_US) {
+        cpu->is_crowded = cpu->changes > CHANGES_MAX;
+        cpu->looked_us = now;
+        cpu->seen = cpu->changes = 0;
+    } else if (!is_new) {
         return;
-    bool is_one = cpu->changes <= CHANGES_MAX, is_enough = cpu->seen == LOOK_EVERY || cpu->is_grouped;
-    cpu->looked_us = now;
-    cpu->seen = cpu->changes = 0;
-    if (!is_one)
+    }
+    if (cpu->is_crowded)
         spread(cpu);
-    else if (is_enough)
-        follow(cpu, now);
+    else if (is_small)
+        follow(cpu, now, is_full);
 }

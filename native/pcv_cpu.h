@@ -22,6 +22,7 @@ struct pcv_cpu {
     int cpu;
     uint32_t client;            /* thread of the latest request */
     unsigned int seen, changes; /* requests since the last look, and how often it was from another, or large */
+    bool is_crowded;             /* several clients at once, or large requests */
     uint64_t looked_us;
     unsigned int misses;         /* looks in a row that found the client elsewhere */
     unsigned int settle_us;      /* how long to wait after moving */
