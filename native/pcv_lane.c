@@ -26,6 +26,7 @@
 #define LARGE_IO (64 << 10)   /* reads and writes from here on are worth handing to a worker */
 #define SLOW_SYNC_US 200      /* a disk that syncs faster than this is not worth waking a worker for */
 #define CORRUPT_RING 64
+#define READ_AHEAD_MAX (16 << 20)
 #define FORGETS_MAX 3840 /* in a message to libfuse: it fits any socket and every buffer */
 
 struct job {
@@ -464,6 +465,7 @@ static void amend_init_reply(pcv_lane *lane, uint8_t *message, size_t size)
     init->flags |= offered & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_READ);
     if (lane->options.has_cached_dirs)
         init->flags |= offered & FUSE_CACHE_SYMLINKS;
+    init->max_readahead = READ_AHEAD_MAX; /* or what the mount's bdi says, if that is less */
     init->max_background = 64;
     init->congestion_threshold = 48;
 }

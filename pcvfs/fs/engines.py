@@ -18,6 +18,7 @@ import pyfuse3
 import trio
 
 from pcvfs.errors import MountError
+from pcvfs.fs import mounts
 from pcvfs.fs.device import mount_device
 from pcvfs.fs.fuse import Operations
 from pcvfs.fs.lane import LaneLoop
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SUBTYPE: Final = "pcvfs"
+_READ_AHEAD_KIB: Final = 2048  # two requests of the largest size: one is decrypted while the other is read
 
 
 class Engine(Protocol):
@@ -134,6 +136,9 @@ class LaneEngine:
     def mount(self) -> None:
         options = self._options
         self._dev_fd = mount_device(options.mountpoint, _source(options), _SUBTYPE, _kernel_options(options))
+        mount = mounts.find_mount(options.mountpoint)
+        if mount is not None:
+            mounts.widen_read_ahead(mount, _READ_AHEAD_KIB)
         self._loop = LaneLoop(self.fs, options, self._dev_fd)
         self._loop.know_names(self._volume)
 

@@ -53,6 +53,11 @@ class Mount:
         """The directory through which the kernel lets the owner cut off a FUSE mount."""
         return Path("/sys/fs/fuse/connections", self.device.partition(":")[2])
 
+    @property
+    def read_ahead(self) -> Path:
+        """The file that says how far the kernel reads ahead, KiB; for root to write."""
+        return Path("/sys/class/bdi", self.device, "read_ahead_kb")
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -174,6 +179,20 @@ def unmount(mount: Mount, *, lazy: bool = False) -> None:
         _umount2(mount.mountpoint, _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0))
     else:
         _fusermount(mount.mountpoint, lazy=lazy)
+
+
+def widen_read_ahead(mount: Mount, kib: int) -> bool:
+    """Let the kernel read further ahead than its default, which makes requests of 128 KiB at most.
+
+    Returns:
+        False if that is not for us to say: without root the default stays.
+    """
+    try:
+        if int(mount.read_ahead.read_bytes()) < kib:
+            mount.read_ahead.write_bytes(b"%d" % kib)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def cut_off(mount: Mount) -> None:
