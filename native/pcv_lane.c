@@ -25,11 +25,14 @@
 #define LARGE_IO (64 << 10)   /* reads and writes from here on are worth handing to a worker */
 #define SLOW_SYNC_US 200      /* a disk that syncs faster than this is not worth waking a worker for */
 #define CORRUPT_RING 64
+#define READ_AHEAD_MAX (16 << 20)
 
 struct job {
     struct job *next;
     pcv_file *file; /* counted; NULL until known. Set by the main thread */
     int dir_fd;     /* to sync, owned; or -1 */
+    bool is_write;
+    bool is_running; /* taken from the queue */
     size_t size;
     uint8_t *message; /* MESSAGE_ROOM, starts with fuse_in_header */
 };
@@ -130,6 +133,7 @@ static void give_back(pcv_lane *lane, struct job *job)
     pthread_mutex_lock(&lane->lock);
     job->file = NULL;
     job->dir_fd = -1;
+    job->is_running = false;
     job->next = lane->spare;
     lane->spare = job;
     lane->spare_count++;
@@ -140,6 +144,11 @@ static void give_back(pcv_lane *lane, struct job *job)
         close(dir_fd);
 }
 
+static const struct fuse_in_header *header_of(const struct job *job)
+{
+    return (const struct fuse_in_header *)(const void *)job->message;
+}
+
 static bool has_queued(pcv_lane *lane)
 {
     return atomic_load_explicit(&lane->queue_size, memory_order_relaxed) > 0;
@@ -148,6 +157,7 @@ static bool has_queued(pcv_lane *lane)
 /* A worker is woken only if there is more than the main thread can take back: if nothing else comes at once, it does. */
 static void enqueue(pcv_lane *lane, struct job *job)
 {
+    job->is_write = header_of(job)->opcode == FUSE_WRITE;
     pthread_mutex_lock(&lane->lock);
     job->next = NULL;
     *lane->queue_end = job;
@@ -169,15 +179,31 @@ static void hand_over_queue(pcv_lane *lane)
     pthread_mutex_unlock(&lane->lock);
 }
 
+static bool is_being_written_locked(const pcv_lane *lane, const pcv_file *file)
+{
+    for (int i = 0; i < JOBS; i++) {
+        const struct job *job = &lane->jobs[i];
+        if (job->is_running && job->is_write && job->file == file)
+            return true;
+    }
+    return false;
+}
+
+/* The first that has not to wait for another: a file is written by one thread at a time, who takes the next one when it
+ * is done. */
 static struct job *dequeue_locked(pcv_lane *lane)
 {
-    struct job *job = lane->queue;
-    if (job) {
-        lane->queue = job->next;
-        atomic_fetch_sub_explicit(&lane->queue_size, 1, memory_order_relaxed);
-        if (!lane->queue)
-            lane->queue_end = &lane->queue;
-    }
+    struct job **at = &lane->queue;
+    while (*at && (*at)->is_write && is_being_written_locked(lane, (*at)->file))
+        at = &(*at)->next;
+    struct job *job = *at;
+    if (!job)
+        return NULL;
+    *at = job->next;
+    if (!job->next)
+        lane->queue_end = at;
+    atomic_fetch_sub_explicit(&lane->queue_size, 1, memory_order_relaxed);
+    job->is_running = true;
     return job;
 }
 
@@ -198,11 +224,6 @@ static struct job *dequeue(pcv_lane *lane)
     struct job *job = dequeue_locked(lane);
     pthread_mutex_unlock(&lane->lock);
     return job;
-}
-
-static const struct fuse_in_header *header_of(const struct job *job)
-{
-    return (const struct fuse_in_header *)(const void *)job->message;
 }
 
 static void wake_main(pcv_lane *lane)
@@ -472,6 +493,7 @@ static void amend_init_reply(pcv_lane *lane, uint8_t *message, size_t size)
     init->flags |= offered & (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_READ);
     init->flags |= offered & FUSE_CACHE_SYMLINKS; /* nobody else changes the cipherdir */
     lane->has_writeback = (init->flags & FUSE_WRITEBACK_CACHE) != 0;
+    init->max_readahead = READ_AHEAD_MAX; /* or what the mount's bdi says, if that is less */
     init->max_background = 64;
     init->congestion_threshold = 48;
 }
@@ -664,11 +686,20 @@ static ssize_t receive(pcv_lane *lane, struct job *job)
     }
 }
 
+/* Besides the one buffer that the main thread is about to read into. */
+static bool has_work_under_way(pcv_lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    bool is_busy = lane->spare_count < JOBS - 1;
+    pthread_mutex_unlock(&lane->lock);
+    return is_busy;
+}
+
 /* Poll for a while if that has paid lately; the time of one wake-up of an idle CPU is what there is to win. */
 static ssize_t spin(pcv_lane *lane, struct job *job)
 {
-    if (lane->options.spin_us == 0 || lane->cpu.is_grouped)
-        return 0;
+    if (lane->options.spin_us == 0 || lane->cpu.is_grouped || has_work_under_way(lane))
+        return 0; /* a worker and its client need the CPUs */
     if (lane->spin_score == 0 && ++lane->spin_turn % 16 != 0)
         return 0; /* look now and then whether it pays again */
     uint64_t end = now_us() + lane->options.spin_us;
@@ -680,22 +711,11 @@ static ssize_t spin(pcv_lane *lane, struct job *job)
                 lane->spin_score++;
             return size;
         }
-        if (has_queued(lane))
-            return 0;
     } while (now_us() < end);
     count(&lane->spin_misses);
     if (lane->spin_score > 0)
         lane->spin_score--;
     return 0;
-}
-
-/* Besides the one buffer that the main thread is about to read into. */
-static bool has_work_under_way(pcv_lane *lane)
-{
-    pthread_mutex_lock(&lane->lock);
-    bool is_busy = lane->spare_count < JOBS - 1;
-    pthread_mutex_unlock(&lane->lock);
-    return is_busy;
 }
 
 /* Files are closed when nobody has used any for a while: an open one keeps others from things. */

@@ -18,6 +18,7 @@ import pyfuse3
 import trio
 
 from pcvfs.errors import MountError
+from pcvfs.fs import mounts
 from pcvfs.fs.device import mount_device
 from pcvfs.fs.fuse import Operations
 from pcvfs.fs.lane import LaneLoop
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SUBTYPE: Final = "pcvfs"
+_READ_AHEAD_KIB: Final = 2048  # two requests of the largest size: one is decrypted while the other is read
 
 
 class Engine(Protocol):
@@ -141,6 +143,9 @@ class LaneEngine:
         if not _is_for_root_alone(options):
             chosen.add("default_permissions")
         self._dev_fd = mount_device(options.mountpoint, _source(options), _SUBTYPE, chosen)
+        mount = mounts.find_mount(options.mountpoint)
+        if mount is not None:
+            mounts.widen_read_ahead(mount, _READ_AHEAD_KIB)
         self._loop = LaneLoop(self.fs, self._tree, options, self._dev_fd)
 
     def serve(self) -> None:

@@ -59,6 +59,11 @@ class Mount(NamedTuple):
         """No two filesystems of this machine have the same one at a time."""
         return self.device.partition(":")[2]
 
+    @property
+    def read_ahead(self) -> str:
+        """The file that says how far the kernel reads ahead, KiB; for root to write."""
+        return f"/sys/class/bdi/{self.device}/read_ahead_kb"
+
 
 class Holder(NamedTuple):
     """A process that uses a mount, and how: working directory, open file, ..."""
@@ -178,6 +183,21 @@ def unmount(mount: Mount, *, lazy: bool = False) -> None:
         _umount2(mount.mountpoint, _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0))
     else:
         _fusermount(mount.mountpoint, lazy=lazy)
+
+
+def widen_read_ahead(mount: Mount, kib: int) -> bool:
+    """Let the kernel read further ahead than its default, which makes requests of 128 KiB at most.
+
+    Returns:
+        False if that is not for us to say: without root the default stays.
+    """
+    try:
+        with open(mount.read_ahead, "rb+", buffering=0) as file:
+            if int(file.read(32)) < kib:
+                file.write(b"%d" % kib)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def cut_off(mount: Mount) -> None:

@@ -26,6 +26,7 @@ def test_read_mounts_fields_are_unescaped(tmp_path: Path) -> None:
     assert [mount.fs_type for mount in mounts] == ["ext4", "proc", "fuse.pcvfs", "fuse.gocryptfs", "fuseblk"]
     assert [mount.is_fuse for mount in mounts] == [False, False, True, True, True]
     assert mounts[2].connection == "/sys/fs/fuse/connections/52"
+    assert mounts[2].read_ahead == "/sys/class/bdi/0:52/read_ahead_kb"
     assert mounts[2].server_name == b"pcvfs-52"
 
 
