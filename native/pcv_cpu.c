@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #define LOOK_EVERY 32        /* requests; a look takes about 5 us */
+#define LOOK_SOON 8          /* requests, while it is not settled who runs where */
 #define LOOK_AFTER_US 10000  /* or after that time: where we are may be crowded by now */
 #define CHANGES_MAX 8 /* of these requests, from another client than the one before: more are several at once */
-#define SETTLE_MIN_US 1000   /* until the host lets go of an idle CPU, which it does after some polling of its own */
+#define SETTLE_MIN_US 2000   /* until the host lets go of an idle CPU, which it does after some polling of its own */
 #define SETTLE_MAX_US 8000
 #define MISSES_MAX 6
 #define PAUSE_MIN_US 50000
@@ -129,7 +130,7 @@ void pcv_cpu_saw(struct pcv_cpu *cpu, uint32_t client, bool is_small)
     bool is_new = client != cpu->client;
     cpu->changes += is_new || !is_small;
     cpu->client = client;
-    bool is_full = ++cpu->seen >= LOOK_EVERY;
+    bool is_full = ++cpu->seen >= (cpu->misses > 0 ? LOOK_SOON : LOOK_EVERY);
     if (is_full || now - cpu->looked_us > LOOK_AFTER_US) {
         cpu->is_crowded = cpu->changes > CHANGES_MAX;
         cpu->looked_us = now;
