@@ -14,10 +14,8 @@
 #define LOOK_SOON 8          /* requests, while it is not settled who runs where */
 #define LOOK_AFTER_US 10000  /* or after that time: where we are may be crowded by now */
 #define CHANGES_MAX 8 /* of these requests, from another client than the one before: more are several at once */
-#define SETTLE_MIN_US 2000   /* until the host lets go of an idle CPU, which it does after some polling of its own */
-#define SETTLE_MAX_US 8000
-#define MISSES_MAX 6
-#define PAUSE_MIN_US 50000
+#define MISSES_MAX 4
+#define PAUSE_MIN_US 20000
 #define PAUSE_MAX_US 10000000
 #define STAT_CPU_FIELD 39 /* of /proc/PID/stat, proc(5) */
 
@@ -41,7 +39,7 @@ static bool is_virtual(void)
 
 void pcv_cpu_init(struct pcv_cpu *cpu)
 {
-    *cpu = (struct pcv_cpu){.settle_us = SETTLE_MIN_US, .pause_us = PAUSE_MIN_US};
+    *cpu = (struct pcv_cpu){.pause_us = PAUSE_MIN_US};
     cpu->is_possible =
         is_virtual() && sched_getaffinity(0, sizeof cpu->allowed, &cpu->allowed) == 0 && CPU_COUNT(&cpu->allowed) > 1;
 }
@@ -75,14 +73,14 @@ static void stay_on(struct pcv_cpu *cpu, int number)
     cpu->cpu = number;
 }
 
-/* The first time, the other CPUs may well be asleep already. */
+/* Wait until the host lets go of an idle CPU, which it does after some polling of its own. The first time, the other CPUs
+ * may well be asleep already; and mostly a short wait is enough. */
 static void settle(struct pcv_cpu *cpu)
 {
-    if (cpu->misses++ == 0)
-        return;
-    nanosleep(&(struct timespec){.tv_nsec = (long)cpu->settle_us * 1000}, NULL);
-    if (cpu->misses > 2 && cpu->settle_us < SETTLE_MAX_US)
-        cpu->settle_us *= 2;
+    static const long wait_us[MISSES_MAX] = {0, 2000, 6000, 16000};
+    long us = wait_us[cpu->misses++];
+    if (us > 0)
+        nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
 }
 
 static void spread(struct pcv_cpu *cpu)
@@ -109,8 +107,6 @@ static void follow(struct pcv_cpu *cpu, uint64_t now, bool may_settle)
     if (number < 0 || number >= CPU_SETSIZE || !CPU_ISSET((size_t)number, &cpu->allowed)) {
         spread(cpu);
     } else if (cpu->is_grouped && cpu->cpu == number) {
-        if (cpu->misses == 2 && cpu->settle_us > SETTLE_MIN_US)
-            cpu->settle_us -= cpu->settle_us / 8; /* it was enough; perhaps it was too much */
         cpu->misses = 0;
         cpu->pause_us = PAUSE_MIN_US;
     } else if (cpu->misses == MISSES_MAX) {

@@ -25,7 +25,6 @@ struct pcv_cpu {
     bool is_crowded;             /* several clients at once, or large requests */
     uint64_t looked_us;
     unsigned int misses;         /* looks in a row that found the client elsewhere */
-    unsigned int settle_us;      /* how long to wait after moving */
     uint64_t retry_us, pause_us; /* when to try again after giving up, and how long to wait the next time */
 };
 
