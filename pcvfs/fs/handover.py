@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import select
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pcvfs import errors
@@ -21,13 +20,14 @@ from pcvfs.crypto.secret import Secret
 from pcvfs.errors import ExitCode, InternalError, MountError, PcvfsError
 from pcvfs.format.keys import CreateOptions
 from pcvfs.fs.options import MountOptions
+from pcvfs.records import record
 
 _LINE_MAX: Final = 1 << 20
 _START_TIMEOUT_S: Final = 300.0  # scrypt with the largest parameters, on a slow machine
 _CREATE_FLAGS: Final = ("plaintext_names", "deterministic_names", "long_name_max", "hkdf", "raw64")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class PasswordKey:
     """Unlock with the password of the volume's config.
 
@@ -40,7 +40,7 @@ class PasswordKey:
     config_path: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class MasterKey:
     """Unlock without a config.
 

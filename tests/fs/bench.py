@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from pcvfs.cipherdir.report import Problem, ProblemKind
 from pcvfs.fs.lane_files import LanePolicy
 from pcvfs.fs.options import Engine, MountOptions
 from pcvfs.fs.volume_fs import VolumeFS
+from pcvfs.records import replaced
 from pcvfs.types import DirIV, Inode
 from tests.fs.cipher_tree import CipherFile, CipherTree
 from tests.fs.kernel import ROOT, Kernel
@@ -74,7 +74,7 @@ class Bench:
         """
         self.unmount()
         self.intents = IntentLog(self.volume.root_fd, directory=with_intents) if with_intents else None
-        self.options = replace(self.options, **options)
+        self.options = replaced(self.options, **options)
         self._mount()
         return self.kernel
 
