@@ -34,7 +34,7 @@ def _run(args: list[str]) -> int:
         return _main(args)
     from pcvfs.fs.forked import ForkedServer
 
-    # First of all: while the child loads what serving takes, we read the command line and ask for the password.
+    # Now: while the child loads what serving takes, we read the command line and ask for the password.
     with ForkedServer() as server:
         return _main(args, server)
 

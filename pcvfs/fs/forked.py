@@ -2,22 +2,24 @@
 
 Owns: the fork, and what a child must not keep of its parent. The child is made first of all, before there is a secret,
 and loads what serving takes while the parent looks at its options, asks for the password and derives the key; then it
-gets its order as a program of its own would (``launcher``, ``handover``). See ADR 0011.
+gets its order as a program of its own would (``launcher``, ``handover``). What both need is loaded by this module, that
+is once. See ADR 0011.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, Self
+from typing import Final, NoReturn, Self
 
+from pcvfs.cipherdir import lifecycle  # noqa: F401  # see above
 from pcvfs.errors import ExitCode, MountError, VolumeBusyError
-
-if TYPE_CHECKING:
-    from pcvfs.fs.handover import Order
+from pcvfs.fs import handover, mounts
+from pcvfs.fs.handover import Order
 
 _FD_MAX: Final = 1 << 30  # close_range(2) takes any number
 
@@ -51,8 +53,6 @@ class ForkedServer:
         Raises:
             PcvfsError: whatever went wrong over there, of the same class and with the same exit code.
         """
-        from pcvfs.fs import handover
-
         try:
             handover.send_order(self._orders, order)
             handover.receive_outcome(self._outcomes)
@@ -76,8 +76,6 @@ class ForkedServer:
 
     def _cut_off(self, order: Order) -> None:
         """Also from the mount that there may be already."""
-        from pcvfs.fs import mounts
-
         mount = mounts.find_mount(order.options.mountpoint)
         self._kill()
         if mount is not None and mount.fs_type == mounts.FS_TYPE:
@@ -108,6 +106,7 @@ def _be_server(orders: int, outcomes: int) -> NoReturn:
     except KeyboardInterrupt:
         status = int(ExitCode.SIGNAL)
     finally:
+        logging.shutdown()
         with contextlib.suppress(OSError):
             sys.stderr.flush()
         os._exit(status)
