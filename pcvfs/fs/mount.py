@@ -66,6 +66,8 @@ def serve_order(orders: int, outcomes: int, *, is_forked: bool = False) -> int:
         later.put_off_trio()
         from pcvfs.fs.engines import make_engine
 
+        if os.geteuid() != 0:
+            import pcvfs.fs.helper  # noqa: F401  # while there is nothing else to do
         order = handover.receive_order(orders)
         if is_forked:
             _show_order(order)
