@@ -22,6 +22,9 @@ from bench.proc import Command, run
 _LIMIT_S: Final = 60.0
 _PASSWORD: Final = "a password of the benchmark"  # of volumes that live for a minute
 
+# An installed program has its bytecode. An editable install writes it when it is first run, if the environment lets it.
+_PYTHON: Final = {"PYTHONDONTWRITEBYTECODE": ""}
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -140,7 +143,7 @@ class Pcvfs(Peer):
 
     def mount_command(self, volume: Volume, mountpoint: Path) -> Command:
         options = ["-q", "--nosyslog", "--passfile", str(volume.passfile), *self.args]
-        return Command([self.path, "mount", *options, str(volume.cipherdir), str(mountpoint)])
+        return Command([self.path, "mount", *options, str(volume.cipherdir), str(mountpoint)], _PYTHON)
 
 
 class Gocryptfs(Peer):

@@ -71,17 +71,27 @@ int pcv_hkdf_sha256(const uint8_t *ikm, size_t ikm_size, const uint8_t *info, si
     return rc;
 }
 
-int pcv_sha512(const uint8_t *data, size_t size, uint8_t out[PCV_SHA512_SIZE])
+static int digest(const EVP_MD *md, const uint8_t *data, size_t size, uint8_t *out, size_t out_size)
 {
     unsigned int written = 0;
     int rc = PCV_OK;
     ERR_set_mark();
-    if (!EVP_Digest(data, size, out, &written, EVP_sha512(), NULL) || written != PCV_SHA512_SIZE) {
+    if (!EVP_Digest(data, size, out, &written, md, NULL) || written != out_size) {
         rc = PCV_ERR_CRYPTO;
-        pcv_wipe(out, PCV_SHA512_SIZE);
+        pcv_wipe(out, out_size);
     }
     ERR_pop_to_mark();
     return rc;
+}
+
+int pcv_sha256(const uint8_t *data, size_t size, uint8_t out[PCV_SHA256_SIZE])
+{
+    return digest(EVP_sha256(), data, size, out, PCV_SHA256_SIZE);
+}
+
+int pcv_sha512(const uint8_t *data, size_t size, uint8_t out[PCV_SHA512_SIZE])
+{
+    return digest(EVP_sha512(), data, size, out, PCV_SHA512_SIZE);
 }
 
 /* A context that is set for one message; freed by the caller. */

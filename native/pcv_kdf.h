@@ -11,7 +11,7 @@
 #include "pcv_err.h"
 #include "pcv_spec.h"
 
-enum { PCV_SHA512_SIZE = 64 };
+enum { PCV_SHA256_SIZE = 32, PCV_SHA512_SIZE = 64 };
 
 /* scrypt (RFC 7914) with 128 * n * r bytes of working memory. PCV_ERR_ARG: n is not a power of two above 1, or n, r, p
  * are out of the range of the algorithm; PCV_ERR_NOMEM: no working memory. */
@@ -22,6 +22,7 @@ PCV_MUST_USE int pcv_scrypt(const uint8_t *password, size_t password_size, const
 PCV_MUST_USE int pcv_hkdf_sha256(const uint8_t *ikm, size_t ikm_size, const uint8_t *info, size_t info_size,
                                  uint8_t *out, size_t out_size);
 
+PCV_MUST_USE int pcv_sha256(const uint8_t *data, size_t size, uint8_t out[PCV_SHA256_SIZE]);
 PCV_MUST_USE int pcv_sha512(const uint8_t *data, size_t size, uint8_t out[PCV_SHA512_SIZE]);
 
 /* wrapped = nonce | AES-256-GCM(key, nonce, secret, aad) | tag: wrapped_size is nonce_size + secret_size + 16, exactly.

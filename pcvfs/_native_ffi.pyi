@@ -197,6 +197,7 @@ class Lib:
     PCV_XCHACHA20_POLY1305: int
     PCV_AES_SIV: int
     PCV_AES_GCM_LIBCRYPTO: int
+    PCV_SHA256_SIZE: int
     PCV_SHA512_SIZE: int
     AT_SYMLINK_NOFOLLOW: int
     UTIME_OMIT: int
@@ -232,6 +233,7 @@ class Lib:
     def pcv_hkdf_sha256(
         self, ikm: CData, ikm_size: int, info: bytes, info_size: int, out: CData, out_size: int, /
     ) -> int: ...
+    def pcv_sha256(self, data: CData, size: int, out: CData, /) -> int: ...
     def pcv_sha512(self, data: CData, size: int, out: CData, /) -> int: ...
     def pcv_gcm_wrap(
         self,

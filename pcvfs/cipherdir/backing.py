@@ -23,7 +23,6 @@ import stat
 import struct
 from collections.abc import Iterator
 from enum import Enum
-from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from pcvfs import native
@@ -545,8 +544,8 @@ def _rename_noreplace(dirfd: int, old: bytes, new: bytes) -> None:
 def fs_type(fd: int) -> str:
     """Type of the filesystem that holds an open object, as in /proc/self/mountinfo; "" if it can't be told."""
     try:
-        fdinfo = Path(f"/proc/self/fdinfo/{fd}").read_bytes()
-        mountinfo = Path("/proc/self/mountinfo").read_bytes()
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as info, open("/proc/self/mountinfo", "rb") as table:
+            fdinfo, mountinfo = info.read(), table.read()
     except OSError:
         return ""
     mount_id = fdinfo.partition(b"mnt_id:")[2].partition(b"\n")[0].strip()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from typing import Final
 
 from pcvfs.cipherdir import backing
@@ -15,12 +14,13 @@ from pcvfs.cipherdir.wording import reason, shown
 from pcvfs.errors import ConfigError, ExitCode, InternalError, VolumeError, VolumeExistsError
 from pcvfs.format.config import parse_config, serialize_config
 from pcvfs.format.config_record import VolumeConfig
+from pcvfs.records import record
 from pcvfs.spec import CONFIG_BACKUP_SUFFIX, CONFIG_MODE, CONFIG_NAME, CONFIG_SIZE_MAX, CONFIG_TMP_SUFFIX
 
 _LINKS_UNSUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConfigFile:
     """The config of one volume, by path; it is outside of the cipherdir if the user wants so."""
 

@@ -30,15 +30,14 @@ Concurrency: ``begin`` and ``end`` are for one thread; the block lane has its ow
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import mmap
 import os
 import stat
 import struct
-from pathlib import Path
 from typing import Final, NamedTuple
 
+from pcvfs import native
 from pcvfs.cipherdir import backing
 from pcvfs.errors import VolumeError
 from pcvfs.format.blocks import OFFSET_MAX
@@ -52,7 +51,7 @@ _DATA_MAX: Final = INTENT_SLOT_SIZE - INTENT_HEAD_SIZE
 _PATH_MAX: Final = INTENT_HEAD_SIZE - _HEAD.size
 _AREA_SIZE: Final = INTENT_SLOTS * INTENT_SLOT_SIZE
 _SLOT_STARTS: Final = range(0, _AREA_SIZE, INTENT_SLOT_SIZE)
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _IDLE: Final = bytes(8)
 _LONGEST_WRITE_NS: Final = 60 * 1_000_000_000  # a file changed later than that was changed by somebody else
 
@@ -80,8 +79,8 @@ class IntentLog:
         VolumeError: no place for the slot, or what is there is not ours.
     """
 
-    def __init__(self, root_fd: int, *, directory: Path | None = None) -> None:
-        self._path = _slot_path(root_fd, _runtime_directory() if directory is None else directory)
+    def __init__(self, root_fd: int, *, directory: str | os.PathLike[str] | None = None) -> None:
+        self._path = _slot_path(root_fd, _runtime_directory() if directory is None else os.fspath(directory))
         self._root = _identity(os.fstat(root_fd))
         self._boot_id = _boot_id()
         self._fd = _open_slot(self._path)
@@ -138,7 +137,7 @@ class IntentLog:
         """Remove the slot. Only once nothing is in progress."""
         if self._fd >= 0:
             with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
+                os.unlink(self._path)
             self.slots.release()
             self._map.close()
             os.close(self._fd)
@@ -189,7 +188,8 @@ def _is_as_it_was(fd: int, pending: _Pending) -> bool:
 def has_pending_write(root_fd: int) -> bool:
     """Whether a killed mount left a write for the next mount to finish. For ``fsck``; reads only."""
     try:
-        area = _slot_path(root_fd, _runtime_directory(create=False)).read_bytes()
+        with open(_slot_path(root_fd, _runtime_directory(create=False)), "rb") as file:
+            area = file.read()
     except (OSError, VolumeError):
         return False
     boot_id, root = _boot_id(), _identity(os.fstat(root_fd))
@@ -268,36 +268,38 @@ def _identity(st: os.stat_result) -> tuple[int, int]:
 
 
 def _boot_id() -> bytes:
-    return bytes.fromhex(_BOOT_ID.read_text(encoding="ascii").strip().replace("-", ""))
+    with open(_BOOT_ID, "rb") as file:
+        return bytes.fromhex(file.read().decode().strip().replace("-", ""))
 
 
-def _slot_path(root_fd: int, directory: Path) -> Path:
+def _slot_path(root_fd: int, directory: str) -> str:
     """One slot per cipherdir, named by its identity."""
     st_dev, st_ino = _identity(os.fstat(root_fd))
-    return directory / f"write-{hashlib.sha256(b'%d:%d' % (st_dev, st_ino)).hexdigest()[:32]}"
+    return f"{directory}/write-{native.sha256(b'%d:%d' % (st_dev, st_ino)).hex()[:32]}"
 
 
-def _runtime_directory(*, create: bool = True) -> Path:
+def _runtime_directory(*, create: bool = True) -> str:
     """A directory of this user alone that outlives processes and, preferably, not a reboot.
 
     Raises:
         VolumeError: none of the usual places is there and ours.
     """
     uid = os.geteuid()
-    bases = [Path("/run")] if uid == 0 else [Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}")]
-    candidates = [*(base / "pcvfs" for base in bases), Path(f"/dev/shm/pcvfs-{uid}")]  # noqa: S108  # checked below
+    base = "/run" if uid == 0 else os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
+    candidates = [f"{base}/pcvfs", f"/dev/shm/pcvfs-{uid}"]  # noqa: S108  # checked below
     # Memory first: on a disk every write would sooner or later be written once more.
-    for directory in sorted(candidates, key=lambda path: not _is_tmpfs(path.parent)):
+    for directory in sorted(candidates, key=lambda path: not _is_tmpfs(os.path.dirname(path))):
         with contextlib.suppress(OSError):
             if create:
-                directory.mkdir(mode=0o700, exist_ok=True)
-            st = directory.lstat()
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(directory, 0o700)
+            st = os.lstat(directory)
             if stat.S_ISDIR(st.st_mode) and st.st_uid == uid and not st.st_mode & 0o077:
                 return directory
     raise VolumeError("no private runtime directory", hint="set XDG_RUNTIME_DIR, or make /dev/shm writable")
 
 
-def _is_tmpfs(path: Path) -> bool:
+def _is_tmpfs(path: str) -> bool:
     try:
         fd = os.open(path, os.O_PATH)
     except OSError:
@@ -308,7 +310,7 @@ def _is_tmpfs(path: Path) -> bool:
         os.close(fd)
 
 
-def _open_slot(path: Path) -> int:
+def _open_slot(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as exc:

@@ -28,7 +28,7 @@ from pcvfs.errors import (
     VolumeNotFoundError,
 )
 from pcvfs.format.config_record import VolumeConfig
-from pcvfs.format.keys import CreateOptions, Password, make_config, rewrap, unwrap_master_key
+from pcvfs.format.keys import CreateOptions, Password, VolumeKeys, make_config, rewrap, unwrap_master_key
 from pcvfs.spec import (
     CONFIG_NAME,
     CONFIG_NONCE_SIZE_HKDF,
@@ -263,14 +263,34 @@ def unlock_volume(
     else:
         raise ValueError("exactly one of password and master key opens a volume")
     with keys:
-        root_fd = open_cipherdir(path)
-        try:
-            return Volume.open_keys(
-                root_fd, path, volume_format, keys, config=config, hash_long_names=hash_long_names, engine=engine
-            )
-        except BaseException:
-            backing.close(root_fd)
-            raise
+        return _open_keys(path, volume_format, keys, config, hash_long_names=hash_long_names, engine=engine)
+
+
+def open_volume(
+    path: bytes, volume_format: VolumeFormat, master_key: Secret, *, hash_long_names: bool = True
+) -> Volume:
+    """Open a volume of which everything is known. Arguments and errors as of ``unlock_volume``."""
+    with volume_format.derive_keys(master_key) as keys:
+        return _open_keys(path, volume_format, keys, None, hash_long_names=hash_long_names, engine="native")
+
+
+def _open_keys(
+    path: bytes,
+    volume_format: VolumeFormat,
+    keys: VolumeKeys,
+    config: VolumeConfig | None,
+    *,
+    hash_long_names: bool,
+    engine: Engine,
+) -> Volume:
+    root_fd = open_cipherdir(path)
+    try:
+        return Volume.open_keys(
+            root_fd, path, volume_format, keys, config=config, hash_long_names=hash_long_names, engine=engine
+        )
+    except BaseException:
+        backing.close(root_fd)
+        raise
 
 
 # --- change the password ----------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ Concurrency: the codecs may be used from any thread; ``close`` must come after t
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +22,7 @@ from pcvfs.format.config_record import VolumeConfig
 from pcvfs.format.keys import CreateOptions, VolumeKeys, derive_volume_keys
 from pcvfs.format.names import NO_DIRIV, NameCodec
 from pcvfs.format.xattrs import XattrNameCodec
+from pcvfs.records import record
 from pcvfs.spec import ACL_XATTRS, DIRIV_SIZE, FILE_ID_SIZE, NAME_MAX
 from pcvfs.types import DirIV, FileId
 
@@ -32,7 +32,7 @@ def random_bytes(size: int) -> bytes:
     return os.urandom(size)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VolumeFormat:
     """What decides how a volume is encrypted: read from its config, or told by whoever has only the master key."""
 
@@ -73,7 +73,6 @@ class VolumeFormat:
         return derive_volume_keys(self.cipher, master_key, has_hkdf=self.has_hkdf)
 
 
-@dataclass(slots=True)
 class Volume:
     """Everything that file operations on one cipherdir need. A context manager: leaving it closes the volume.
 
@@ -88,16 +87,29 @@ class Volume:
         raw64: base64 without padding.
     """
 
-    root_fd: int
-    path: bytes
-    config: VolumeConfig | None = field(repr=False)
-    layout: BlockLayout
-    content: ContentCipher
-    names: NameCodec
-    xattr_names: XattrNameCodec
-    raw64: bool
-    name_cipher: NameCipher = field(repr=False)
-    is_closed: bool = field(default=False, repr=False)
+    def __init__(
+        self,
+        *,
+        root_fd: int,
+        path: bytes,
+        config: VolumeConfig | None,
+        layout: BlockLayout,
+        content: ContentCipher,
+        names: NameCodec,
+        xattr_names: XattrNameCodec,
+        raw64: bool,
+        name_cipher: NameCipher,
+    ) -> None:
+        self.root_fd = root_fd
+        self.path = path
+        self.config = config
+        self.layout = layout
+        self.content = content
+        self.names = names
+        self.xattr_names = xattr_names
+        self.raw64 = raw64
+        self.name_cipher = name_cipher
+        self.is_closed = False
 
     @classmethod
     def open_keys(

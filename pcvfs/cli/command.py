@@ -79,6 +79,7 @@ class VerbCommand(RichCommand):
 
     def invoke(self, ctx: click.Context) -> object:
         console.set_up_logging(debug=bool(ctx.params.get("debug")))
+        ctx.params.update(ctx.obj)
         return super().invoke(ctx)
 
     def format_help_text(self, _ctx: RichContext, formatter: click.RichHelpFormatter) -> None:  # type: ignore[override]
@@ -198,8 +199,11 @@ def _parameter(parameter: declare.Parameter) -> click.Parameter:
 
 
 # --- running ------------------------------------------------------------------------------------------------------
-def run(args: list[str]) -> int:
+def run(args: list[str], given: Mapping[str, object]) -> int:
     """Run one command line; returns its exit code.
+
+    Args:
+        given: what the verb gets besides its parameters.
 
     Raises:
         PcvfsError: what the verb raised, or what is wrong with the line.
@@ -210,7 +214,7 @@ def run(args: list[str]) -> int:
     try:
         # Not command.main(): it would turn a broken pipe and Ctrl-C into exit codes of its own.
         words = [_verb_of(args[0]), *args[1:]] if args else ["--help"]
-        with command.make_context(console.PROGRAM, words) as ctx:
+        with command.make_context(console.PROGRAM, words, obj=given) as ctx:
             status = command.invoke(ctx)
     except click.ClickException as exc:
         raise _usage_error(exc) from exc

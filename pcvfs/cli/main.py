@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pcvfs.cli import console, quick
 from pcvfs.cli.declare import COMPLETION_VARIABLE
 from pcvfs.errors import ExitCode, PcvfsError
 
+if TYPE_CHECKING:
+    from pcvfs.fs.forked import ForkedServer
 
-def main(argv: Sequence[str] | None = None) -> int:
+
+def main(argv: Sequence[str], server: ForkedServer | None = None) -> int:
     """Run one command. Prints its error, if any, and returns its exit code.
 
     Args:
-        argv: arguments without the program name; default: those of this process.
+        argv: arguments without the program name.
+        server: of a mount; stays the caller's.
     """
     try:
-        status = _run(list(sys.argv[1:] if argv is None else argv))
+        status = _run(list(argv), {} if server is None else {"server": server})
         sys.stdout.flush()
         return status
     except PcvfsError as exc:
@@ -48,13 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.OTHER
 
 
-def _run(args: list[str]) -> int:
-    call = None if COMPLETION_VARIABLE in os.environ else quick.read(args)
-    if call is not None:
-        return call() or ExitCode.OK
-    from pcvfs.cli import command  # help, completion, or something wrong: worth loading click for
+def _run(args: list[str], given: Mapping[str, object]) -> int:
+    found = None if COMPLETION_VARIABLE in os.environ else quick.read(args)
+    if found is None:
+        from pcvfs.cli import command  # help, completion, or something wrong: worth loading click for
 
-    return command.run(args)
+        gc.enable()
+        return command.run(args, given)
+    verb, values = found
+    console.set_up_logging(debug=bool(values.get("debug")))
+    gc.enable()
+    return verb.callback(**values, **given) or ExitCode.OK
 
 
 def _is_debugging() -> bool:

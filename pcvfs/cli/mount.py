@@ -26,8 +26,8 @@ from pcvfs.fs.options import ENGINES
 from pcvfs.records import record
 
 if TYPE_CHECKING:
-    from pcvfs.fs.forked import ForkedMount
-    from pcvfs.fs.handover import Key
+    from pcvfs.fs.forked import ForkedServer
+    from pcvfs.fs.handover import UnlockedKey
     from pcvfs.fs.options import Engine, MountOptions
 
 _SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD})
@@ -222,28 +222,24 @@ def verb(
     flags: VolumeFlags,
     config: bytes | None,
     common: CommonOptions,
+    server: ForkedServer,
 ) -> int:
     from pcvfs.crypto.secret import harden_process
-    from pcvfs.fs.forked import fork_mount
-    from pcvfs.fs.handover import LogTarget
+    from pcvfs.fs.handover import LogTarget, Order
 
     harden_process()
     master.refuse_beside(source)
     flags.warn_if_idle(master)
     options = _mount_options(cipherdir, mountpoint, access, service, flags, common)
     key = _read_key(options, source, master, flags, config)
-    log = LogTarget("stderr" if process.fg or process.nosyslog else "syslog")
-    try:
-        served = fork_mount(options, key, is_detached=not process.fg, log=log)
-    finally:
-        _wipe_key(key)
+    with key.master_key:
+        log = LogTarget("stderr" if process.fg or process.nosyslog else "syslog")
+        server.start(Order(options, key, log, is_detached=not process.fg))
     with suppress(BrokenPipeError):  # whoever started us may be gone; the mount is here to stay
         common.say("Filesystem mounted and ready.")
     if process.notifypid:
         _notify(process.notifypid)
-    if process.fg:
-        return _wait(served)
-    return ExitCode.OK
+    return _wait(server) if process.fg else ExitCode.OK
 
 
 def _mount_options(
@@ -285,28 +281,27 @@ def _mount_options(
 
 def _read_key(
     options: MountOptions, source: PasswordOptions, master: MasterKeyOptions, flags: VolumeFlags, config: bytes | None
-) -> Key:
-    """Ask for the secret, once everything that needs none has been found in order."""
+) -> UnlockedKey:
+    """Ask for the secret, once everything that needs none has been found in order, and unlock: the password stays here.
+
+    Deriving the key takes long, on purpose; the mount process loads its modules meanwhile.
+    """
     from pcvfs.cipherdir.lifecycle import read_config
-    from pcvfs.crypto.secret import Secret
-    from pcvfs.fs.handover import MasterKey, PasswordKey
+    from pcvfs.cipherdir.volume import VolumeFormat
+    from pcvfs.format.keys import unwrap_master_key
+    from pcvfs.fs.handover import UnlockedKey
     from pcvfs.fs.mounts import check_mountpoint
 
     if master.is_given:
         check_mountpoint(options)
-        return MasterKey(master.read(), flags.as_format())
-    # A config from a pipe can be read only once, and that once is not ours.
-    if config is None or os.path.isfile(config):
-        read_config(options.cipherdir, config)
+        return UnlockedKey(master.read(), VolumeFormat.from_options(flags.as_format()))
+    # A config from a pipe makes us wait for whoever writes it, so it comes last.
+    is_file = config is None or os.path.isfile(config)
+    volume = read_config(options.cipherdir, config) if is_file else None
     check_mountpoint(options)
     with wiping(read_password(source)) as password:
-        return PasswordKey(Secret.from_bytes(password), None if config is None else os.path.abspath(config))
-
-
-def _wipe_key(key: Key) -> None:
-    from pcvfs.fs.handover import MasterKey
-
-    (key.master_key if isinstance(key, MasterKey) else key.password).wipe()
+        volume = volume or read_config(options.cipherdir, config)
+        return UnlockedKey(unwrap_master_key(volume, password), VolumeFormat.from_config(volume))
 
 
 def _notify(pid: int) -> None:
@@ -316,7 +311,7 @@ def _notify(pid: int) -> None:
         raise UsageError(f"--notifypid {pid}: {exc.strerror}", hint="the volume is mounted all the same") from exc
 
 
-def _wait(served: ForkedMount) -> int:
+def _wait(served: ForkedServer) -> int:
     """Wait for the mount to end, passing on what is sent to us alone. A Ctrl-C at the terminal reaches it anyway.
 
     Raises:

@@ -9,8 +9,7 @@ Source: mount(8) "EXTERNAL HELPERS", mount.fuse3(8).
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pcvfs.cli import console
@@ -33,19 +32,19 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _USAGE: Final = "usage: mount.fuse.pcvfs CIPHERDIR MOUNTPOINT [-sfnv] [-o OPTION[,OPTION...]]"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one mount for mount(8) and return its exit code."""
+def main(argv: Sequence[str], run: Callable[[list[str]], int]) -> int:
+    """Do one mount for mount(8) and return its exit code.
+
+    Args:
+        run: what runs ``pcvfs`` with the arguments it gets.
+    """
     os.environ.setdefault("PATH", _PATH)
     try:
-        words = translate(sys.argv[1:] if argv is None else argv)
+        words = translate(argv)
     except UsageError as exc:
         console.error(exc)
         return ExitCode.USAGE
-    if words is None:
-        return ExitCode.OK
-    from pcvfs.cli.main import main as run
-
-    return run(words)
+    return ExitCode.OK if words is None else run(words)
 
 
 def translate(args: Sequence[str]) -> list[str] | None:

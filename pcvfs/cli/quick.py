@@ -6,29 +6,24 @@ Tests hold the two together: what both read, they read alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pcvfs.cli.argv import normalise
 from pcvfs.cli.declare import VERBS, Verb, find_verb
 from pcvfs.errors import UsageError
 
 
-def read(args: Sequence[str]) -> Callable[[], int | None] | None:
-    """A call of the verb with its values; None if there is anything to be said first.
+def read(args: Sequence[str]) -> tuple[Verb, dict[str, object]] | None:
+    """A verb and the values of all its parameters; None if there is anything to be said first.
 
     Args:
         args: without the program name.
     """
-    from pcvfs.cli import console
-
     if not args or args[0] not in VERBS:
         return None
     verb = find_verb(args[0])
     values = read_values(verb, args[1:])
-    if values is None:
-        return None
-    console.set_up_logging(debug=bool(values.get("debug")))
-    return lambda: verb.callback(**values)
+    return None if values is None else (verb, values)
 
 
 def read_values(verb: Verb, args: Sequence[str]) -> dict[str, object] | None:

@@ -9,7 +9,6 @@ Threads: a Secret may be read by any number; wiping one that another thread is u
 
 from __future__ import annotations
 
-import hmac
 import resource
 from types import TracebackType
 from typing import NoReturn, Self
@@ -71,6 +70,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        import hmac  # here, because it loads hashlib, and hardly anyone compares secrets
+
         return hmac.compare_digest(self.view(), other.view())
 
     __hash__ = None  # type: ignore[assignment]  # typeshed declares object.__hash__ as a method; None is the protocol

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pcvfs import spec
@@ -41,7 +40,6 @@ class BlockSpan(NamedTuple):
         return self.last_block - self.first_block + 1
 
 
-@dataclass(frozen=True, slots=True)
 class BlockLayout:
     """The layout of all files of a volume; depends on the cipher alone.
 
@@ -52,16 +50,15 @@ class BlockLayout:
     backing file can't express.
     """
 
-    overhead: int
-    cipher_block_size: int = field(init=False)
-    _plain_max: int = field(init=False, repr=False, compare=False)
+    __slots__ = ("_plain_max", "cipher_block_size", "overhead")
 
-    def __post_init__(self) -> None:
-        if self.overhead <= spec.TAG_SIZE:
-            raise ValueError(f"block overhead of {self.overhead} bytes leaves no room for a nonce")
-        object.__setattr__(self, "cipher_block_size", spec.BLOCK_SIZE + self.overhead)
+    def __init__(self, overhead: int) -> None:
+        if overhead <= spec.TAG_SIZE:
+            raise ValueError(f"block overhead of {overhead} bytes leaves no room for a nonce")
+        self.overhead: Final = overhead
+        self.cipher_block_size: Final = spec.BLOCK_SIZE + overhead
         whole_blocks = (OFFSET_MAX - spec.HEADER_SIZE) // self.cipher_block_size
-        object.__setattr__(self, "_plain_max", whole_blocks * spec.BLOCK_SIZE)
+        self._plain_max: Final = whole_blocks * spec.BLOCK_SIZE
 
     @property
     def plain_size_max(self) -> int:

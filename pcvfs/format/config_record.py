@@ -5,11 +5,11 @@ Source: docs/format.md "gocryptfs.conf".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from pcvfs import spec
 from pcvfs.crypto.aead import CipherKind
+from pcvfs.records import record
 
 
 class FeatureFlag(StrEnum):
@@ -28,7 +28,7 @@ class FeatureFlag(StrEnum):
     XCHACHA20_POLY1305 = "XChaCha20Poly1305"  # content cipher
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScryptParams:
     """How the password becomes the key that wraps the master key."""
 
@@ -39,7 +39,7 @@ class ScryptParams:
     key_len: int  # bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fido2Params:
     """What a FIDO2 token needs to compute its secret. Kept and written back, not used."""
 
@@ -48,7 +48,7 @@ class Fido2Params:
     assert_options: tuple[str, ...] | None = None  # None: written by a version before there were any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VolumeConfig:
     """The config of one volume."""
 

@@ -15,10 +15,10 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NoReturn, TypeAlias
 
 from pcvfs.errors import ConfigError
+from pcvfs.records import record
 
 _HINT: Final = "restore gocryptfs.conf from a backup, or start over with the master key"
 _BOMS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -27,14 +27,14 @@ _INTEGER: Final = re.compile("-?[0-9]{1,20}")  # 20 digits hold any 64-bit integ
 _SHOWN_MAX: Final = 40  # characters of an offending value in a message
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JsonNumber:
     """A number as it was spelled."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JsonObject:
     """An object with its keys in order, duplicates included.
 

@@ -11,7 +11,6 @@ Source: docs/format.md "Keys".
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass, replace
 from typing import Final, Self, TypeAlias
 
 from pcvfs import spec
@@ -29,6 +28,7 @@ from pcvfs.errors import (
 )
 from pcvfs.format.config_record import FeatureFlag, ScryptParams, VolumeConfig
 from pcvfs.format.config_rules import validate_config
+from pcvfs.records import record, replaced
 
 Password: TypeAlias = bytes | bytearray | memoryview
 
@@ -43,7 +43,7 @@ _LOG_N_AFFORDABLE: Final = (spec.SCRYPT_MEMORY_MAX // (128 * spec.SCRYPT_R_MIN *
 # --- master key to the keys of a volume ---------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@record
 class VolumeKeys:
     """The two keys that a mounted volume works with. A context manager: wiped on exit."""
 
@@ -89,7 +89,7 @@ def derive_volume_keys(kind: CipherKind, master_key: Secret, *, has_hkdf: bool) 
 # --- password to master key, and back -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateOptions:
     """What can be chosen when a volume is made, and never changed later but for ``log_n``."""
 
@@ -155,7 +155,7 @@ def rewrap(
     _refuse_fido2(cfg)
     if log_n is None:
         log_n = cfg.scrypt.n.bit_length() - 1
-    return _wrap(replace(cfg, scrypt=_scrypt_params(log_n, salt, ExitCode.SCRYPT_PARAMS)), master_key, password, nonce)
+    return _wrap(replaced(cfg, scrypt=_scrypt_params(log_n, salt, ExitCode.SCRYPT_PARAMS)), master_key, password, nonce)
 
 
 def unwrap_master_key(cfg: VolumeConfig, password: Password) -> Secret:
@@ -182,7 +182,7 @@ def _wrap(cfg: VolumeConfig, master_key: Secret, password: Password, nonce: byte
     _check_size("nonce", len(nonce), cfg.key_nonce_size)
     _check_size("master key", len(master_key), spec.KEY_SIZE)
     with _wrapping_key(cfg, password) as wrapping_key:
-        wrapped = replace(cfg, encrypted_key=aes_gcm_wrap(wrapping_key, nonce, master_key))
+        wrapped = replaced(cfg, encrypted_key=aes_gcm_wrap(wrapping_key, nonce, master_key))
     validate_config(wrapped)
     return wrapped
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import enum
 import errno
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from pcvfs import spec
+from pcvfs import native, spec
 from pcvfs.crypto.eme import NameCipher
 from pcvfs.errors import FormatError, NameDecodeError
 from pcvfs.format.base64url import Base64Url
@@ -214,7 +213,7 @@ class NameCodec:
         ``fsck`` compares this with the name it found: a sidecar that belongs to another name makes an entry that
         is listed but can't be reached.
         """
-        return spec.LONG_NAME_PREFIX + self._base64.encode(hashlib.sha256(full_cname).digest())
+        return spec.LONG_NAME_PREFIX + self._base64.encode(native.sha256(full_cname))
 
     # --- disk to plaintext ------------------------------------------------------------------------------------
 

@@ -1,10 +1,9 @@
 """What passes between the process that asks for a mount and the process that serves it.
 
-Down, where the mount process is a program of its own: a JSON line (options, kind of key, sizes), then the secret as raw
-bytes, never part of the JSON and never in argv or the environment. A forked process has the order already. Up: one JSON
-line, "ready" or the error that the asker raises again.
+Down: a JSON line (options, kind of key, sizes), then the secret as raw bytes, never part of the JSON and never in argv
+or the environment. Up: one JSON line, "ready" or the error that the asker raises again.
 
-Concurrency: none; both ends block. They are descriptors, of a socket pair or a pipe.
+Concurrency: none; both ends block. They are descriptors, of a socket pair or of two pipes.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ from __future__ import annotations
 import json
 import os
 import select
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pcvfs import errors
+from pcvfs.cipherdir.volume import VolumeFormat
 from pcvfs.crypto.aead import CipherKind
 from pcvfs.crypto.secret import Secret
 from pcvfs.errors import ExitCode, InternalError, MountError, PcvfsError
 from pcvfs.format.keys import CreateOptions
 from pcvfs.fs.options import MountOptions
+from pcvfs.records import record
 
 _LINE_MAX: Final = 1 << 20
 _START_TIMEOUT_S: Final = 300.0  # scrypt with the largest parameters, on a slow machine
-_CREATE_FLAGS: Final = ("plaintext_names", "deterministic_names", "long_name_max", "hkdf", "raw64")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class PasswordKey:
     """Unlock with the password of the volume's config.
 
@@ -40,7 +39,7 @@ class PasswordKey:
     config_path: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class MasterKey:
     """Unlock without a config.
 
@@ -53,7 +52,24 @@ class MasterKey:
     options: CreateOptions
 
 
-Key = PasswordKey | MasterKey
+@record
+class UnlockedKey:
+    """What the command line found out by itself.
+
+    Attributes:
+        master_key: 32 bytes; the caller wipes it.
+        format: of the volume.
+    """
+
+    master_key: Secret
+    format: VolumeFormat
+
+
+Key = PasswordKey | MasterKey | UnlockedKey
+
+
+class AskerGoneError(MountError):
+    """Nobody is left who could be told."""
 
 
 class LogTarget(NamedTuple):
@@ -78,45 +94,63 @@ class Order(NamedTuple):
 
 
 def send_order(fd: int, order: Order) -> None:
-    """Asker's side."""
+    """Asker's side.
+
+    Raises:
+        MountError: the mount process died without a word.
+    """
     key = order.key
     secret = key.password if isinstance(key, PasswordKey) else key.master_key
     head: dict[str, object] = {
-        "options": order.options.to_json(),
+        "mount": order.options.to_json(),
         "log": [order.log.kind, os.fsdecode(order.log.path)],
         "is_detached": order.is_detached,
         "secret_size": len(secret),
     }
     if isinstance(key, PasswordKey):
         head["config_path"] = None if key.config_path is None else os.fsdecode(key.config_path)
+    elif isinstance(key, MasterKey):
+        head["options"] = _as_plain(key.options)
     else:
-        flags = {name: getattr(key.options, name) for name in _CREATE_FLAGS}
-        head["format"] = {"cipher": key.options.cipher.name, **flags}
-    _send(fd, json.dumps(head).encode() + b"\n")
-    _send(fd, secret.view())
+        head["format"] = _as_plain(key.format)
+    try:
+        _send(fd, json.dumps(head).encode() + b"\n")
+        _send(fd, secret.view())
+    except OSError as exc:
+        raise _ended_early() from exc
 
 
 def receive_order(fd: int) -> Order:
-    """Mount process' side. The secret goes from the socket straight into locked memory."""
-    head = json.loads(_receive_line(fd))
+    """Mount process' side. The secret goes from the kernel straight into locked memory.
+
+    Raises:
+        AskerGoneError: there will be no order.
+    """
+    line = _receive_line(fd)
+    if not line:
+        raise AskerGoneError("the asking process went away")
+    head = json.loads(line)
     secret = Secret(head["secret_size"])
     view = secret.view()
     received = 0
     while received < len(view):
         count = os.readv(fd, [view[received:]])
         if not count:
-            raise MountError("the asking process went away")
+            raise AskerGoneError("the asking process went away")
         received += count
     key: Key
-    if "format" in head:
-        volume_format = dict(head["format"])
-        cipher = CipherKind[volume_format.pop("cipher")]
-        key = MasterKey(secret, CreateOptions(cipher=cipher, **volume_format))
+    for fields in (head.get("options"), head.get("format")):
+        if fields:
+            fields["cipher"] = CipherKind[fields["cipher"]]
+    if "options" in head:
+        key = MasterKey(secret, CreateOptions(**head["options"]))
+    elif "format" in head:
+        key = UnlockedKey(secret, VolumeFormat(**head["format"]))
     else:
         config_path = head["config_path"]
         key = PasswordKey(secret, None if config_path is None else os.fsencode(config_path))
     kind, path = head["log"]
-    options = MountOptions.from_json(head["options"])
+    options = MountOptions.from_json(head["mount"])
     return Order(options, key, LogTarget(kind, os.fsencode(path)), head["is_detached"])
 
 
@@ -150,9 +184,9 @@ def receive_outcome(fd: int) -> None:
     try:
         line = _receive_line(fd)
     except OSError as lost:
-        raise ended_early() from lost
+        raise _ended_early() from lost
     if not line:
-        raise ended_early()
+        raise _ended_early()
     outcome = json.loads(line)
     if outcome.get("ready"):
         return
@@ -166,7 +200,11 @@ def receive_outcome(fd: int) -> None:
     raise exc
 
 
-def ended_early() -> MountError:
+def _as_plain(fields: CreateOptions | VolumeFormat) -> dict[str, object]:
+    return {**vars(fields), "cipher": fields.cipher.name}
+
+
+def _ended_early() -> MountError:
     """The mount process died without a word."""
     return MountError("the mount process ended before the mount was ready", exit_code=ExitCode.FORK_CHILD)
 

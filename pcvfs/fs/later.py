@@ -1,7 +1,7 @@
 """What a mount process loads later, or never. The only module that plays with ``sys.modules``, and this is why:
 
-pyfuse3 imports trio and asks for its own version when it is loaded. That takes 0.1 s, five times as long as all the
-rest of mounting does, and the block lane needs neither: it never runs trio (``lane``). So while pyfuse3 loads, it finds
+pyfuse3 imports trio and asks for its own version when it is loaded. That takes 0.1 s, more than all the rest of
+mounting does, and the block lane needs neither: it never runs trio (``lane``). So while pyfuse3 loads, it finds
 stand-ins. Trio's loads the real one when something of it is used, which the Python engine does.
 """
 

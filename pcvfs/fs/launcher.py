@@ -119,10 +119,7 @@ def start_mount(
         process = subprocess.Popen(argv, stdin=stdin, pass_fds=[theirs.fileno()])  # noqa: S603  # our own argv
     mount_process = MountProcess(options, process, ours)
     try:
-        try:
-            handover.send_order(ours.fileno(), Order(options, key, log, is_detached))
-        except OSError as exc:
-            raise handover.ended_early() from exc
+        handover.send_order(ours.fileno(), Order(options, key, log, is_detached))
         handover.receive_outcome(ours.fileno())
     except BaseException:
         mount_process.kill()

@@ -7,7 +7,7 @@ arrives, everything that can fail before the mount exists, and the asker is told
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import gc
 import logging
 import os
@@ -15,16 +15,18 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from pcvfs import native
 from pcvfs.cipherdir.intents import IntentLog, has_pending_write
-from pcvfs.cipherdir.lifecycle import lock_cipherdir, unlock_volume
+from pcvfs.cipherdir.lifecycle import lock_cipherdir, open_volume, unlock_volume
 from pcvfs.cipherdir.volume import Volume
 from pcvfs.crypto.secret import harden_process
 from pcvfs.errors import ExitCode, InternalError, MountError, PcvfsError, UsageError, VolumeBusyError, VolumeError
 from pcvfs.fs import handover, later
-from pcvfs.fs.handover import LogTarget, MasterKey, Order
-from pcvfs.fs.mounts import check_mountpoint
+from pcvfs.fs.handover import LogTarget, MasterKey, Order, UnlockedKey
+from pcvfs.fs.mounts import SERVER_MODULE, check_mountpoint
 from pcvfs.fs.options import MountOptions
 from pcvfs.fs.session import Session
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     import socket
 
     from pcvfs.fs.ctlsock import ControlServer
+    from pcvfs.fs.engines import Engine
+
+    MakeEngine = Callable[[Volume, MountOptions, IntentLog | None], Engine]
 
 log = logging.getLogger(__name__)
 
@@ -44,45 +49,56 @@ _FDS_WANTED: Final = 1 << 16
 def main(argv: list[str]) -> int:
     """Serve one mount; returns the exit code of the process."""
     asker = int(argv[1])
-    try:
-        harden_process()
-        order = handover.receive_order(asker)
-    except PcvfsError as exc:
-        _tell(asker, exc)
-        return int(exc.exit_code)
-    return serve(order, asker)
+    return serve_order(asker, asker)
 
 
-def serve(order: Order, asker: int) -> int:
+def serve_order(orders: int, outcomes: int, *, is_forked: bool = False) -> int:
     """Serve one mount in this process, which is meant for nothing else; returns its exit code.
 
     Args:
-        asker: a descriptor that is told when the mount is ready, or why it isn't; closed if the mount is to outlive it.
+        orders: a descriptor where the order comes from. Unless it says otherwise, the mount ends with its other end.
+        outcomes: a descriptor that is told when the mount is ready, or why it isn't.
+        is_forked: our command line is that of whoever asks.
     """
+    gc.disable()  # until all is loaded and made, most of which stays
     try:
         harden_process()
+        later.put_off_trio()
+        from pcvfs.fs.engines import make_engine
+
+        if os.geteuid() != 0:
+            import pcvfs.fs.helper  # noqa: F401  # while there is nothing else to do
+        order = handover.receive_order(orders)
+        if is_forked:
+            _show_order(order)
         _set_up_logging(order.log, order.options)
-        return _serve(order, asker)
+        return _serve(order, orders, outcomes, make_engine)
+    except handover.AskerGoneError as exc:
+        return int(exc.exit_code)
     except PcvfsError as exc:
-        _tell(asker, exc)
+        _tell(outcomes, exc)
         return int(exc.exit_code)
     except Exception as exc:
         log.critical("the mount process failed unexpectedly", exc_info=exc)
-        _tell(asker, InternalError(f"the mount process failed: {exc!r}"))
+        _tell(outcomes, InternalError(f"the mount process failed: {exc!r}"))
         return int(ExitCode.OTHER)
 
 
-def _tell(asker: int, exc: PcvfsError) -> None:
+def _show_order(order: Order) -> None:
+    """Let lists of processes show what a program of its own would show, and not, say, ``--masterkey HEX``."""
+    options = order.options
+    with contextlib.suppress(OSError):
+        native.set_command_line([SERVER_MODULE.encode(), options.cipherdir, os.path.realpath(options.mountpoint)])
+
+
+def _tell(outcomes: int, exc: PcvfsError) -> None:
     try:
-        handover.send_error(asker, exc)
+        handover.send_error(outcomes, exc)
     except OSError:  # the asker knew already that it is mounted, or is gone
         log.error("%s", exc.message)
 
 
-def _serve(order: Order, asker: int) -> int:
-    later.put_off_trio()
-    from pcvfs.fs.engines import make_engine
-
+def _serve(order: Order, orders: int, outcomes: int, make_engine: MakeEngine) -> int:
     options = order.options
     check_mountpoint(options)
     listener = _bind_ctlsock(options)
@@ -93,11 +109,10 @@ def _serve(order: Order, asker: int) -> int:
             _prepare_process(order)
             intents = _recover(options, volume)
             ctlsock = _control_server(listener, volume)
-            session = Session(
-                make_engine(volume, options, intents), options, ctlsock, None if order.is_detached else asker
-            )
+            asker = None if order.is_detached else orders
+            session = Session(make_engine(volume, options, intents), options, ctlsock, asker)
             try:
-                was_signalled = session.run(functools.partial(_report_ready, asker, order))
+                was_signalled = session.run(lambda: _report_ready(order, orders, outcomes))
             finally:
                 if intents is not None:
                     intents.close()
@@ -126,6 +141,9 @@ def _control_server(listener: socket.socket | None, volume: Volume) -> ControlSe
 
 def _unlock(order: Order) -> Volume:
     key, options = order.key, order.options
+    if isinstance(key, UnlockedKey):
+        with key.master_key:
+            return open_volume(options.cipherdir, key.format, key.master_key, hash_long_names=options.longnames)
     if isinstance(key, MasterKey):
         with key.master_key:
             return unlock_volume(
@@ -205,14 +223,16 @@ def _prepare_process(order: Order) -> None:
     if soft < _FDS_WANTED:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FDS_WANTED, hard), hard))
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    gc.enable()
     gc.freeze()  # what is loaded by now stays; later collections need not look at it
 
 
-def _report_ready(asker: int, order: Order) -> None:
-    handover.send_ready(asker)
+def _report_ready(order: Order, orders: int, outcomes: int) -> None:
+    handover.send_ready(outcomes)
     log.info("mounted")
     if order.is_detached:
-        os.close(asker)
+        for fd in {orders, outcomes}:
+            os.close(fd)
         _let_go_of_terminal(keeps_stderr=order.log.kind == "stderr")
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, fields, replace
 from typing import Final, Literal, get_args
 
 from pcvfs.errors import UsageError
+from pcvfs.records import field_names, keyword_record, replaced
 
 Engine = Literal["auto", "lane", "python"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
@@ -20,7 +20,7 @@ OWNED_TIMEOUT_S: Final = 24 * 3600.0
 """How long the kernel may keep names and attributes when this mount is the only writer: nothing can change them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class MountOptions:
     """Options of one mount.
 
@@ -104,11 +104,11 @@ class MountOptions:
 
     def read_only(self) -> MountOptions:
         """The same mount, read-only."""
-        return replace(self, ro=True)
+        return replaced(self, ro=True)
 
     def to_json(self) -> str:
         """The record as JSON; paths as UTF-8 with surrogate escapes."""
-        values = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        values = {name: _plain(getattr(self, name)) for name in field_names(MountOptions)}
         return json.dumps(values)
 
     @classmethod

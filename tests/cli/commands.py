@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from tests.support.requirements import REPOSITORY
 
-PROGRAM: Final = (sys.executable, "-c", "import sys; from pcvfs.cli.main import main; sys.exit(main())")
+PROGRAM: Final = (sys.executable, "-c", "from pcvfs.cli.program import run; run()")
 TIMEOUT_S: Final = 60.0
 
 Word = str | bytes | Path

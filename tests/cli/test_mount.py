@@ -130,6 +130,45 @@ def test_mount_secret_is_in_no_command_line_and_no_environment(place: Place) -> 
         assert pcvfs("umount", place.mountpoint).returncode == 0
 
 
+def test_mount_master_key_in_argv_is_not_shown_by_the_server(tmp_path: Path, place: Place) -> None:
+    golden = unpack("xchacha", tmp_path)
+    words = ["mount", "-masterkey", golden.master_key, "-xchacha", "-ro", golden.cipherdir, place.mountpoint]
+    assert pcvfs(*words).returncode == 0
+    place.watch()
+    pid = place.server()
+    assert pid is not None
+    try:
+        shown = Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert golden.master_key.encode() not in shown
+        assert shown.rstrip(b"\0").split(b"\0")[1:] == [bytes(golden.cipherdir), bytes(place.mountpoint)]
+    finally:
+        assert pcvfs("umount", place.mountpoint).returncode == 0
+
+
+def test_mount_keeps_none_of_our_descriptors_and_is_no_child_of_the_terminal(place: Place) -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    try:
+        words = ["mount", "-passfile", str(place.passfile), str(place.cipherdir), str(place.mountpoint)]
+        done = subprocess.run(
+            [*PROGRAM, *words], stdin=subprocess.DEVNULL, close_fds=False, check=False, timeout=60, env=environment()
+        )
+        assert done.returncode == 0
+        place.watch()
+    finally:
+        os.close(writer)
+    pid = place.server()
+    assert pid is not None
+    try:
+        assert os.read(reader, 1) == b""  # the end of the pipe: nobody else holds it
+        assert os.getsid(pid) == pid
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        assert [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
+    finally:
+        os.close(reader)
+        assert pcvfs("umount", place.mountpoint).returncode == 0
+
+
 def test_mount_notifypid_gets_a_signal(place: Place) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:

@@ -37,5 +37,5 @@ def test_translate_wrong_call_is_a_usage_error(args: list[str]) -> None:
 
 
 def test_main_wrong_call_ends_with_usage_code(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["C"]) == ExitCode.USAGE
+    assert main(["C"], lambda _: 0) == ExitCode.USAGE
     assert "mount.fuse.pcvfs CIPHERDIR MOUNTPOINT" in capfd.readouterr().err

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from pcvfs.cipherdir.volume import Volume
 from pcvfs.fs.lane_tree import LaneTree
 from pcvfs.fs.options import Engine, MountOptions
 from pcvfs.fs.volume_fs import VolumeFS
+from pcvfs.records import replaced
 from tests.fs.cipher_tree import CipherFile, CipherTree
 from tests.fs.files_in_c import PolicyInC
 from tests.fs.kernel import ROOT, Kernel
@@ -72,7 +72,7 @@ class Bench:
         """
         self.unmount()
         self.intents = IntentLog(self.volume.root_fd, directory=with_intents) if with_intents else None
-        self.options = replace(self.options, **options)
+        self.options = replaced(self.options, **options)
         self._mount()
         return self.kernel
 

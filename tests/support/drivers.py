@@ -165,7 +165,7 @@ class Pcvfs(Driver):
         self.name = f"pcvfs-{engine}" if engine else "pcvfs"
         self.is_reference = bool(engine)
         self._engine = engine
-        self._program = [interpreter, "-c", "import sys; from pcvfs.cli.main import main; sys.exit(main())"]
+        self._program = [interpreter, "-c", "from pcvfs.cli.program import run; run()"]
 
     def require(self) -> None:
         requirements.require_fuse()

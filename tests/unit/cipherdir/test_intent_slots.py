@@ -209,8 +209,7 @@ def test_has_pending_write_takes_any_file(place: Place, runtime: Path, content: 
 
 
 def test_runtime_directory_is_private_and_in_memory_if_there_is_any() -> None:
-    directory = intents._runtime_directory()
-    st_ = directory.lstat()
+    st_ = os.lstat(intents._runtime_directory())
     assert st_.st_uid == os.geteuid()
     assert st_.st_mode & 0o777 == 0o700
 

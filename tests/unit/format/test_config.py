@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from pcvfs.crypto.aead import CipherKind
 from pcvfs.errors import ConfigError, ExitCode, UnsupportedFeatureError
 from pcvfs.format.config import FeatureFlag, Fido2Params, parse_config, serialize_config, validate_config
+from pcvfs.records import replaced
 from tests.unit.format.vectors import load_volume
 
 NAME_FLAGS = "DirIV EMENames LongNames Raw64"
@@ -144,7 +144,7 @@ def test_flags_every_combination_is_judged_as_by_the_original():
     cfg = parse()
     for count in range(len(names) + 1):
         for flags in combinations(names, count):
-            candidate = replace(
+            candidate = replaced(
                 cfg,
                 flags=tuple(map(FeatureFlag, flags)),
                 encrypted_key=bytes(64 if "HKDF" in flags else 60),
@@ -360,4 +360,4 @@ def test_fido2_without_flag_is_kept_too():
 )
 def test_serialize_invalid_config_raises(change):
     with pytest.raises(UnsupportedFeatureError):
-        serialize_config(replace(parse(), **change))
+        serialize_config(replaced(parse(), **change))

@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -25,6 +24,7 @@ from pcvfs.format.keys import (
     rewrap,
     unwrap_master_key,
 )
+from pcvfs.records import replaced
 
 MASTER_KEY = bytes(range(32))
 SALT, NONCE = bytes(range(32)), bytes(range(0x60, 0x70))
@@ -233,7 +233,7 @@ def test_unwrap_master_key_changed_key_raises(position):
     key = bytearray(cfg.encrypted_key)
     key[position] ^= 1
     with pytest.raises(WrongPasswordError):
-        unwrap_master_key(replace(cfg, encrypted_key=bytes(key)), b"pw")
+        unwrap_master_key(replaced(cfg, encrypted_key=bytes(key)), b"pw")
 
 
 def test_rewrap_keeps_everything_but_key_and_scrypt(volume):
@@ -241,8 +241,8 @@ def test_rewrap_keeps_everything_but_key_and_scrypt(volume):
     master = unwrap_master_key(cfg, volume.password)
     nonce = b"\7" * cfg.key_nonce_size
     changed = rewrap(cfg, master, b"new password", salt=b"\5" * 32, nonce=nonce)
-    assert replace(changed, encrypted_key=cfg.encrypted_key, scrypt=cfg.scrypt) == cfg
-    assert replace(changed.scrypt, salt=cfg.scrypt.salt) == cfg.scrypt
+    assert replaced(changed, encrypted_key=cfg.encrypted_key, scrypt=cfg.scrypt) == cfg
+    assert replaced(changed.scrypt, salt=cfg.scrypt.salt) == cfg.scrypt
     assert changed.encrypted_key.startswith(nonce)
     assert unwrap_master_key(parse_config(serialize_config(changed)), b"new password") == master
     with pytest.raises(WrongPasswordError):
@@ -255,7 +255,7 @@ def test_rewrap_changes_the_cost_on_request():
 
 def test_rewrap_resets_r_and_p():
     cfg = make()
-    unusual = replace(cfg, scrypt=replace(cfg.scrypt, n=2048, r=16, p=2))
+    unusual = replaced(cfg, scrypt=replaced(cfg.scrypt, n=2048, r=16, p=2))
     changed = rewrap(unusual, master_key(), b"x", salt=SALT, nonce=NONCE)
     assert (changed.scrypt.n, changed.scrypt.r, changed.scrypt.p) == (2048, 8, 1)
 
@@ -268,8 +268,8 @@ def test_rewrap_cost_out_of_range_raises(log_n):
 
 
 def test_fido2_volume_refuses_passwords_and_says_why():
-    cfg = replace(make(), fido2=Fido2Params(b"id", bytes(32)))
-    cfg = replace(cfg, flags=(*cfg.flags, FeatureFlag.FIDO2))
+    cfg = replaced(make(), fido2=Fido2Params(b"id", bytes(32)))
+    cfg = replaced(cfg, flags=(*cfg.flags, FeatureFlag.FIDO2))
     for call in (
         lambda: unwrap_master_key(cfg, b"pw"),
         lambda: rewrap(cfg, master_key(), b"x", salt=SALT, nonce=NONCE),

@@ -10,16 +10,19 @@ from collections.abc import Iterator
 import pytest
 
 from pcvfs import errors
+from pcvfs.cipherdir.volume import VolumeFormat
 from pcvfs.crypto.aead import CipherKind
 from pcvfs.crypto.secret import Secret
 from pcvfs.errors import ExitCode, InternalError, MountError, MountpointError, PcvfsError, WrongPasswordError
 from pcvfs.format.keys import CreateOptions
 from pcvfs.fs.handover import (
+    AskerGoneError,
     Key,
     LogTarget,
     MasterKey,
     Order,
     PasswordKey,
+    UnlockedKey,
     receive_order,
     receive_outcome,
     send_error,
@@ -79,6 +82,25 @@ def test_order_with_a_master_key_arrives_as_it_was_sent(
     assert isinstance(got, MasterKey)
     assert bytes(got.master_key.view()) == bytes(range(32))
     assert got.options == options
+
+
+@pytest.mark.parametrize("cipher", CipherKind)
+def test_order_with_a_volume_that_is_unlocked_arrives_as_it_was_sent(
+    ends: tuple[socket.socket, socket.socket], cipher: CipherKind
+) -> None:
+    volume_format = VolumeFormat.from_options(CreateOptions(cipher=cipher, long_name_max=100))
+    key = UnlockedKey(Secret.from_bytes(bytes(range(32))), volume_format)
+    send_order(ends[0].fileno(), Order(OPTIONS, key, LogTarget(), True))
+    got = receive_order(ends[1].fileno()).key
+    assert isinstance(got, UnlockedKey)
+    assert bytes(got.master_key.view()) == bytes(range(32))
+    assert got.format == volume_format
+
+
+def test_no_order_is_an_error_of_its_own(ends: tuple[socket.socket, socket.socket]) -> None:
+    ends[0].close()
+    with pytest.raises(AskerGoneError):
+        receive_order(ends[1].fileno())
 
 
 def test_order_arrives_in_any_pieces(ends: tuple[socket.socket, socket.socket]) -> None:
