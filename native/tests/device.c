@@ -233,7 +233,11 @@ static ssize_t take_reply(const uint8_t *reply, size_t size)
     struct fuse_out_header out;
     CHECK(size >= sizeof out);
     memcpy(&out, reply, sizeof out);
-    CHECK(out.len == size && out.error <= 0 && out.error > -512 && (out.error == 0 || size == sizeof out));
+    CHECK(out.len == size);
+    if (out.unique == 0)
+        CHECK(out.error > 0 && out.error < FUSE_NOTIFY_CODE_MAX && size > sizeof out);
+    else
+        CHECK(out.error <= 0 && out.error > -512 && (out.error == 0 || size == sizeof out));
     pthread_mutex_lock(&lock);
     if (out.unique == 0) {
         notifications++;

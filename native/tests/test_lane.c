@@ -142,8 +142,10 @@ static void answer(struct mount *m)
         return;
     }
     if (rng_chance(&m->rng, 5)) {
-        struct fuse_out_header notification = {.len = sizeof notification, .error = FUSE_NOTIFY_INVAL_INODE};
-        notification.error = 0; /* the device of this test looks at it like at any reply */
+        struct {
+            struct fuse_out_header out;
+            struct fuse_notify_inval_inode_out inval;
+        } notification = {{.len = sizeof notification, .error = FUSE_NOTIFY_INVAL_INODE}, {.ino = 1, .off = -1}};
         CHECK(send(m->python, &notification, sizeof notification, 0) == sizeof notification);
     }
     uint8_t *reply = m->message;
