@@ -110,11 +110,11 @@ void pcv_file_unref(pcv_file *file)
 
 int pcv_file_upgrade(pcv_file *file, int fd)
 {
-    int rc = dup3(fd, file->fd, O_CLOEXEC) < 0 ? -errno : 0;
+    if (dup3(fd, file->fd, O_CLOEXEC) < 0)
+        return -errno;
     close(fd);
-    if (rc == 0)
-        atomic_store(&file->is_writable, true);
-    return rc;
+    atomic_store(&file->is_writable, true);
+    return 0;
 }
 
 bool pcv_file_is_writable(const pcv_file *file)

@@ -50,7 +50,7 @@ PCV_MUST_USE int pcv_file_new(pcv_file_policy *policy, int fd, bool is_writable,
 pcv_file *pcv_file_ref(pcv_file *file);
 void pcv_file_unref(pcv_file *file);
 
-/* fd, taken over, is the same file open for reading and writing; the descriptor number of the file stays. */
+/* fd, taken over on success, is the same file open for reading and writing; the descriptor number of the file stays. */
 PCV_MUST_USE int pcv_file_upgrade(pcv_file *file, int fd);
 bool pcv_file_is_writable(const pcv_file *file);
 int pcv_file_fd(const pcv_file *file);

@@ -384,6 +384,7 @@ int pcv_lane_new(const struct pcv_lane_options *options, pcv_tree *tree, pcv_lan
     pthread_cond_init(&lane->queued, NULL);
     pthread_cond_init(&lane->returned, NULL);
     lane->tree = tree;
+    tree->dev_fd = options->dev_fd;
     pcv_cpu_init(&lane->cpu);
     int rc = 0;
     for (int i = 0; i < JOBS; i++)

@@ -102,8 +102,14 @@ static void move_on(struct ahead *a, const struct dirent64 *entry)
 
 static void note(pcv_tree *tree, int kind, const pcv_inode *dir, const char *cname)
 {
-    if (tree->note_count == PCV_NOTES)
-        return;
+    if (tree->note_count == tree->note_room) {
+        size_t room = tree->note_room ? 2 * tree->note_room : 16;
+        struct pcv_note *notes = room <= PCV_NOTES_MAX ? realloc(tree->notes, room * sizeof *notes) : NULL;
+        if (!notes)
+            return;
+        tree->notes = notes;
+        tree->note_room = room;
+    }
     struct pcv_note *n = &tree->notes[tree->note_count++];
     n->kind = kind;
     n->dir = dir->number;

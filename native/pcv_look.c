@@ -89,6 +89,24 @@ static bool serve_getattr(pcv_tree *tree, const struct fuse_in_header *in)
     return inode && reply_attr(tree, in, inode);
 }
 
+/* access(2) and chdir(2), where the kernel leaves permissions to us because nobody but root gets in. Root may do all but
+ * run what nobody may run. */
+static bool serve_access(pcv_tree *tree, const struct fuse_in_header *in, size_t size)
+{
+    const struct fuse_access_in *access = (const struct fuse_access_in *)(const void *)(in + 1);
+    pcv_inode *inode = object_of(tree, in);
+    struct stat st;
+    if (size < sizeof *in + sizeof *access || !inode || pcv_tree_stat(tree, inode, &st) != 0)
+        return false;
+    int error = 0;
+    if ((access->mask & W_OK) && tree->options.is_ro)
+        error = EROFS;
+    else if ((access->mask & X_OK) && S_ISREG(st.st_mode) && !(st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)))
+        error = EACCES;
+    pcv_reply_error(tree->dev_fd, in->unique, error);
+    return true;
+}
+
 /* An object as *at calls take it: a descriptor and a name, which is empty if the descriptor is the object. */
 struct spot {
     int fd;
@@ -268,6 +286,8 @@ bool pcv_look_serve(pcv_tree *tree, const struct fuse_in_header *in, size_t size
         return serve_forgets(tree, in, size);
     case FUSE_GETATTR:
         return serve_getattr(tree, in);
+    case FUSE_ACCESS:
+        return serve_access(tree, in, size);
     case FUSE_SETATTR:
         return serve_setattr(tree, in, size);
     case FUSE_READLINK:

@@ -23,7 +23,7 @@ static void dropped(void *context, pcv_inode *inode)
     pcv_tree_unhold(inode);
 }
 
-int pcv_tree_new(const struct pcv_tree_options *options, int dev_fd, pcv_tree **out)
+int pcv_tree_new(const struct pcv_tree_options *options, pcv_tree **out)
 {
     struct stat root;
     if (fstat(options->root_fd, &root) != 0)
@@ -32,7 +32,7 @@ int pcv_tree_new(const struct pcv_tree_options *options, int dev_fd, pcv_tree **
     if (!tree)
         return -ENOMEM;
     tree->options = *options;
-    tree->dev_fd = dev_fd;
+    tree->dev_fd = -1;
     pcv_lru_init(&tree->files);
     pcv_dirs_init(&tree->dirs, options->root_fd, options->names.eme && options->names.has_diriv, options->dirs_max);
     int rc = pcv_listings_new(&tree->listings);
@@ -52,6 +52,7 @@ void pcv_tree_free(pcv_tree *tree)
         return;
     pcv_inodes_free(tree->inodes);
     pcv_listings_free(tree->listings);
+    free(tree->notes);
     free(tree);
 }
 
@@ -242,13 +243,11 @@ int pcv_tree_give_to(pcv_tree *tree, const struct fuse_in_header *in, const stru
 
 int pcv_tree_attach(pcv_tree *tree, pcv_inode *inode, int fd, bool is_writable)
 {
+    if (inode->file && is_writable && !pcv_file_is_writable(inode->file))
+        return pcv_file_upgrade(inode->file, fd);
     if (inode->file) {
-        int rc = 0;
-        if (is_writable && !pcv_file_is_writable(inode->file))
-            rc = pcv_file_upgrade(inode->file, fd);
-        else
-            close(fd);
-        return rc;
+        close(fd);
+        return 0;
     }
     char path[PATH_MAX];
     pcv_inodes_path(inode, path, sizeof path);
@@ -285,9 +284,8 @@ int pcv_tree_open(pcv_tree *tree, pcv_inode *inode, bool must_write)
         close(fd);
         return rc;
     }
-    bool is_upgrade = inode->file != NULL; /* which takes the descriptor over, come what may */
     rc = pcv_tree_attach(tree, inode, fd, must_write);
-    if (rc != 0 && !is_upgrade)
+    if (rc != 0)
         close(fd);
     return rc;
 }

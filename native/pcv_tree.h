@@ -54,11 +54,11 @@ struct pcv_note {
     char cname[PCV_NAME_MAX + 1];
 };
 
-#define PCV_NOTES 16
+#define PCV_NOTES_MAX 4096 /* what is more is noted by the next listing */
 
 struct pcv_tree {
     struct pcv_tree_options options;
-    int dev_fd;
+    int dev_fd; /* set by the lane */
     pcv_inodes *inodes;
     struct pcv_dirs dirs;
     struct pcv_lru files; /* attached */
@@ -67,8 +67,8 @@ struct pcv_tree {
     void (*before_close)(void *context, pcv_file *file);
     void *context;
     struct pcv_listings *listings; /* pcv_list.c */
-    struct pcv_note notes[PCV_NOTES]; /* for Python; what does not fit is noted again by the next listing */
-    size_t note_count;
+    struct pcv_note *notes; /* for Python */
+    size_t note_count, note_room;
 };
 
 /* --- what name operations share (pcv_tree.c) ---------------------------------------------------------------------- */
@@ -121,7 +121,7 @@ void pcv_tree_detach_all(pcv_tree *tree);
 
 /* --- life ------------------------------------------------------------------------------------------------------- */
 
-PCV_MUST_USE int pcv_tree_new(const struct pcv_tree_options *options, int dev_fd, pcv_tree **out);
+PCV_MUST_USE int pcv_tree_new(const struct pcv_tree_options *options, pcv_tree **out);
 void pcv_tree_free(pcv_tree *tree);
 
 /* Between requests: close descriptors that are too many. */

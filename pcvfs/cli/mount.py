@@ -185,7 +185,7 @@ _PROCESS: Final = "Process"
         default="auto",
         show_default=True,
         panel=_SERVICE,
-        help="What serves reads and writes.",
+        help="What serves the mount.",
     ),
     option("--nonempty", is_flag=True, panel=_SERVICE, help="MOUNTPOINT may hold files; they are hidden meanwhile."),
     option("--fsname", metavar="NAME", default="", panel=_SERVICE, help="First column of df, instead of CIPHERDIR."),

@@ -87,7 +87,7 @@ class PythonEngine:
         mountpoint = os.fsdecode(self._options.mountpoint)
         names = {f"fsname={_source(self._options)}", f"subtype={_SUBTYPE}"}
         try:
-            pyfuse3.init(self._ops, mountpoint, names | _kernel_options(self._options))
+            pyfuse3.init(self._ops, mountpoint, names | {"default_permissions"} | _kernel_options(self._options))
         except RuntimeError as exc:
             raise MountError(
                 f"mounting on {mountpoint} failed: {exc}",
@@ -137,7 +137,10 @@ class LaneEngine:
 
     def mount(self) -> None:
         options = self._options
-        self._dev_fd = mount_device(options.mountpoint, _source(options), _SUBTYPE, _kernel_options(options))
+        chosen = _kernel_options(options)
+        if not _is_for_root_alone(options):
+            chosen.add("default_permissions")
+        self._dev_fd = mount_device(options.mountpoint, _source(options), _SUBTYPE, chosen)
         self._loop = LaneLoop(self.fs, self._tree, options, self._dev_fd)
 
     def serve(self) -> None:
@@ -162,8 +165,17 @@ def _source(options: MountOptions) -> str:
     return name.replace(",", "_").encode("ascii", "replace").decode("ascii")
 
 
+def _is_for_root_alone(options: MountOptions) -> bool:
+    """Nobody but root gets in, and root may do what it likes: the kernel has no permissions to check.
+
+    It would ask for the attributes of a directory after every change in it. For all others it has to: files are not
+    opened here before they are used, so there is no later moment at which the mode could be looked at.
+    """
+    return os.geteuid() == 0 and not options.allow_other and not options.acl
+
+
 def _kernel_options(options: MountOptions) -> set[str]:
-    chosen = {"default_permissions"}
+    chosen = set()
     if options.allow_other:
         chosen.add("allow_other")
     chosen.add("ro" if options.ro else "rw")

@@ -61,7 +61,6 @@ class Lane:
         options = {"dev_fd": dev_fd, "workers": workers, "spin_us": spin_us}
         self._tree = tree  # C holds a pointer into it
         cell, python_fd = ffi.new("pcv_lane **"), ffi.new("int *")
-        tree.pointer.dev_fd = dev_fd
         self._check(lib.pcv_lane_new(ffi.new("struct pcv_lane_options *", options), tree.pointer, cell, python_fd))
         self._lane = ffi.gc(cell[0], lib.pcv_lane_free)
         self.python_fd = python_fd[0]

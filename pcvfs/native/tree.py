@@ -64,7 +64,7 @@ class Tree:
             "has_xattrs": options.has_xattrs,
         }
         cell = ffi.new("pcv_tree **")
-        _check(lib.pcv_tree_new(ffi.new("struct pcv_tree_options *", members), -1, cell))
+        _check(lib.pcv_tree_new(ffi.new("struct pcv_tree_options *", members), cell))
         self._tree: TreeStruct | None = ffi.gc(cell[0], lib.pcv_tree_free)
 
     @property

@@ -55,7 +55,10 @@ def words(draw: st.DrawFn) -> list[str]:
             value = draw(st.sampled_from([*good_values(option) * 3, *WRONG]))
             line += draw(st.sampled_from([[spelling, value], [f"{spelling}={value}"]]))
         elif spelling == "-o":
-            line += ["-o", draw(st.sampled_from(["ro", "ro,idle=5m", "nodev,noexec", "quiet=false", "what", "ko=a\\,b"]))]
+            line += [
+                "-o",
+                draw(st.sampled_from(["ro", "ro,idle=5m", "nodev,noexec", "quiet=false", "what", "ko=a\\,b"])),
+            ]
         else:
             line += [spelling + draw(st.sampled_from(["", "", "=true", "=0", "=maybe"]))]
     positionals = draw(st.lists(st.sampled_from(["cipher", "plain", "-", "\udcfe"]), min_size=1, max_size=3))

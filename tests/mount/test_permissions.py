@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,28 @@ def test_root_reads_and_writes_files_of_any_mode(place: Place, mode: int) -> Non
     os.truncate(path, 4098)
     assert path.read_bytes() == b"a" * 4090 + b"changed"[:8] + b"a" * 1
     assert stat.S_IMODE(os.stat(path).st_mode) == mode
+
+
+def test_even_root_runs_only_what_somebody_may_run(place: Place) -> None:
+    require_root("other users are refused anyway")
+    program = place.path / "program"
+    program.write_bytes(b"#!/bin/sh\nexit 0\n")
+    for mode, may_run in ((0o644, False), (0o000, False), (0o100, True), (0o001, True), (0o755, True), (0o666, False)):
+        program.chmod(mode)
+        assert os.access(program, os.X_OK) == may_run
+        assert os.access(program, os.R_OK | os.W_OK)
+        assert (errno_of(lambda: os.posix_spawn(program, ["program"], {})) == 0) == may_run
+        assert subprocess.run(["test", "-x", program], timeout=20).returncode == (0 if may_run else 1)
+    (place.path / "dir").mkdir(mode=0)
+    assert os.access(place.path / "dir", os.R_OK | os.W_OK | os.X_OK)
+    here = os.open(".", os.O_PATH)
+    try:
+        os.chdir(place.path / "dir")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+    assert errno_of(lambda: os.access(place.path / "absent", os.F_OK)) == 0
+    assert not os.access(place.path / "absent", os.F_OK)
 
 
 def test_file_created_with_mode_0_is_writable_through_its_descriptor(place: Place) -> None:

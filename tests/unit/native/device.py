@@ -11,10 +11,10 @@ import os
 import socket
 import struct
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from pcvfs.native.files import File
 from pcvfs.native.lane import Event, Lane
 
 IN_HEADER: Final = struct.Struct("=IIQQIIIHH")
@@ -22,9 +22,10 @@ OUT_HEADER: Final = struct.Struct("=IiQ")
 READ_IN: Final = struct.Struct("=QQIIQII")
 WRITE_IN: Final = struct.Struct("=QQIIQII")
 
+ENTRY_OUT: Final = struct.Struct("=QQQQIIQQ72x")  # the first fields of its attributes are number and size
+
 LOOKUP, FORGET, GETATTR, OPEN, READ, WRITE, RELEASE, FSYNC = 1, 2, 3, 14, 15, 16, 18, 20
-GETXATTR, FLUSH, FSYNCDIR, BATCH_FORGET = 22, 25, 30, 42
-NO_REPLY: Final = (FORGET, BATCH_FORGET)
+GETXATTR, FLUSH, OPENDIR, READDIR, RELEASEDIR, FSYNCDIR, BATCH_FORGET = 22, 25, 27, 28, 29, 30, 42
 PYTHONS_ERROR: Final = errno.ENOTSUP
 ROOM: Final = 1 << 17
 PATIENCE_S: Final = 20
@@ -83,16 +84,16 @@ class Server:
     """Serves a lane in a thread, until the end of the ``with`` block.
 
     Attributes:
-        files: what to give for a node; a number is the errno to refuse it with.
-        directories: paths of directories to sync, by node.
+        answer: what a file that is needed is given: path and flags to open it with, or an errno.
         events: all that came, with node and value.
-        messages: what was forwarded. A FORGET has the lane drop the file; all else gets ``PYTHONS_ERROR``.
+        bad_names: those of the events BAD_NAME.
+        messages: what was forwarded, and answered with ``PYTHONS_ERROR``.
     """
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self.files: dict[int, File | int] = {}
-        self.directories: dict[int, str] = {}
+        self.answer: tuple[Path, int] | int = errno.ENOENT
+        self.bad_names: list[bytes] = []
         self.events: list[tuple[Event, int, int]] = []
         self.messages: list[bytes] = []
         self._failure: BaseException | None = None
@@ -123,22 +124,34 @@ class Server:
         node, _ = self._lane.details
         if event is Event.REQUEST:
             self._answer(os.read(self._lane.python_fd, ROOM))
+        elif event is Event.BAD_NAME:
+            self.bad_names.append(self._lane.bad_name)
+        elif event is Event.NEED_FILE and isinstance(self.answer, int):
+            self._lane.refuse(self.answer)
         elif event is Event.NEED_FILE:
-            file = self.files[node]
-            self._lane.refuse(file) if isinstance(file, int) else self._lane.give_file(node, file)
-        elif event is Event.NEED_DIR and node in self.directories:
-            self._lane.give_dir(os.open(self.directories[node], os.O_RDONLY | os.O_DIRECTORY))
-        elif event is Event.NEED_DIR:
-            self._lane.refuse(errno.ENOENT)
+            path, flags = self.answer
+            self._lane.give_fd(node, os.open(path, flags), is_writable=flags == os.O_RDWR)
 
     def _answer(self, message: bytes) -> None:
         self.messages.append(message)
-        size, opcode, unique, node, *_ = IN_HEADER.unpack_from(message)
+        size, _, unique, *_ = IN_HEADER.unpack_from(message)
         assert size == len(message)
-        if opcode == FORGET:
-            self._lane.drop_file(node)
-        if opcode not in NO_REPLY:
-            os.write(self._lane.python_fd, OUT_HEADER.pack(OUT_HEADER.size, -PYTHONS_ERROR, unique))
+        os.write(self._lane.python_fd, OUT_HEADER.pack(OUT_HEADER.size, -PYTHONS_ERROR, unique))
+
+
+class Entry(NamedTuple):
+    """The reply to a LOOKUP; node 0: there is nothing."""
+
+    node: int
+    entry_valid: int
+    size: int
+
+
+def entry(reply: Reply) -> Entry:
+    assert reply.error == 0
+    node, _, valid, _, _, _, number, size = ENTRY_OUT.unpack(reply.data)
+    assert number == node
+    return Entry(node, valid, size)
 
 
 def read(offset: int, size: int) -> bytes:
@@ -147,3 +160,7 @@ def read(offset: int, size: int) -> bytes:
 
 def write(offset: int, data: bytes) -> bytes:
     return WRITE_IN.pack(0, offset, len(data), 0, 0, 0, 0) + data
+
+
+def forget(count: int = 1) -> bytes:
+    return struct.pack("=Q", count)
