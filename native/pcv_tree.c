@@ -86,6 +86,7 @@ int pcv_tree_found(pcv_tree *tree, const struct pcv_place *place, const struct s
     int rc = pcv_inodes_intern(tree->inodes, st, place->dir, place->cname.name, inode);
     if (rc != 0)
         return rc;
+    pcv_tree_unhold(*inode); /* held since its last known name went: here is one that was not known */
     *entry = (struct fuse_entry_out){
         .nodeid = (*inode)->number,
         .entry_valid = tree->options.timeout_s,
@@ -196,6 +197,8 @@ void pcv_tree_lost_name(pcv_tree *tree, pcv_inode *inode, const struct pcv_place
     pcv_dirs_evict(&tree->dirs, inode);
     pcv_inodes_pin(tree->inodes, inode);
     pcv_inodes_remove_link(tree->inodes, inode, place->dir, place->cname.name);
+    if (inode->links)
+        pcv_tree_unhold(inode); /* it was not the last one: the kernel did not know that name */
     pcv_inodes_unpin(tree->inodes, inode);
 }
 
