@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "faults.h"
 
 #define MESSAGES_MAX 256
 #define REPLY_MAX (2 << 20)
@@ -203,7 +204,7 @@ static bool fails_now(unsigned int period)
 ssize_t __wrap_read(int fd, void *buffer, size_t size)
 {
     if (fd != atomic_load(&device_fd))
-        return __real_read(fd, buffer, size);
+        return faults_hit(CALL_READ) ? -1 : __real_read(fd, buffer, size);
     if (fails_now(31)) {
         errno = fails_now(2) ? EINTR : ENOENT; /* ENOENT: a request was aborted as it was handed out */
         return -1;
@@ -267,7 +268,7 @@ static ssize_t take_reply(const uint8_t *reply, size_t size)
 ssize_t __wrap_write(int fd, const void *buffer, size_t size)
 {
     if (fd != atomic_load(&device_fd))
-        return __real_write(fd, buffer, size);
+        return faults_hit(CALL_WRITE) ? -1 : __real_write(fd, buffer, size);
     if (fails_now(29)) {
         errno = EINTR;
         return -1;

@@ -312,7 +312,7 @@ static struct fault any_fault(struct world *w, const struct operation *op)
 {
     static const int errors[] = {EIO, ENOSPC, EDQUOT, EFBIG, EINTR, EOPNOTSUPP};
     static const size_t parts[] = {0, 1, 17, 100, BS, BS + 100, 3 * BS};
-    static const unsigned int calls[] = {CALL_PREAD, CALL_PWRITE, CALL_FTRUNCATE, CALL_FALLOCATE, 15};
+    static const unsigned int calls[] = {CALL_PREAD, CALL_PWRITE, CALL_FTRUNCATE, CALL_FALLOCATE, CALLS_OF_CONTENT};
     struct fault fault = {
         .calls = calls[rng_below(&w->rng, 5)],
         .at = (unsigned int)rng_below(&w->rng, 6),
