@@ -19,7 +19,7 @@ struct pcv_dirs {
     int root_fd;
     bool has_diriv;
     size_t max; /* descriptors kept */
-    size_t count;
+    _Atomic size_t count; /* changed by the lane's main thread, read by any */
     struct pcv_lru open;
 };
 

@@ -142,12 +142,7 @@ static int change_mode(const struct spot *spot, mode_t mode)
     int fd = spot->is_path ? spot->fd : openat(spot->fd, spot->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    char path[FD_PATH_ROOM];
-    struct stat st;
-    int rc = fstat(fd, &st) != 0 ? -errno : S_ISLNK(st.st_mode) ? -EOPNOTSUPP : 0;
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (rc == 0 && chmod(path, mode) != 0)
-        rc = -errno;
+    int rc = pcv_tree_chmod(fd, mode);
     if (!spot->is_path)
         close(fd);
     return rc;

@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define SPECIAL_BITS ((mode_t)(S_ISUID | S_ISGID))
+#define FD_PATH_ROOM 32 /* /proc/self/fd/N */
 
 /* --- life ------------------------------------------------------------------------------------------------------- */
 
@@ -84,6 +86,7 @@ int pcv_tree_found(pcv_tree *tree, const struct pcv_place *place, const struct s
     int rc = pcv_inodes_intern(tree->inodes, st, place->dir, place->cname.name, inode);
     if (rc != 0)
         return rc;
+    pcv_tree_unhold(*inode); /* held since its last known name went: here is one that was not known */
     *entry = (struct fuse_entry_out){
         .nodeid = (*inode)->number,
         .entry_valid = tree->options.timeout_s,
@@ -194,29 +197,48 @@ void pcv_tree_lost_name(pcv_tree *tree, pcv_inode *inode, const struct pcv_place
     pcv_dirs_evict(&tree->dirs, inode);
     pcv_inodes_pin(tree->inodes, inode);
     pcv_inodes_remove_link(tree->inodes, inode, place->dir, place->cname.name);
+    if (inode->links)
+        pcv_tree_unhold(inode); /* it was not the last one: the kernel did not know that name */
     pcv_inodes_unpin(tree->inodes, inode);
 }
 
 /* --- new objects ------------------------------------------------------------------------------------------------ */
+
+int pcv_tree_chmod(int fd, mode_t mode)
+{
+    char path[FD_PATH_ROOM];
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    if (S_ISLNK(st.st_mode))
+        return -EOPNOTSUPP;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return chmod(path, mode) == 0 ? 0 : -errno;
+}
 
 /* The kernel would have done that, had the caller made the object themselves. chown takes the special bits away. */
 int pcv_tree_give_to(pcv_tree *tree, const struct fuse_in_header *in, const struct pcv_place *place, int fd)
 {
     if (!tree->options.gives_away || (in->uid == 0 && in->gid == 0))
         return 0;
-    const char *cname = place->cname.name;
+    const int flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH;
+    const char *name = fd >= 0 ? "" : place->cname.name;
+    int at = fd >= 0 ? fd : place->dirfd;
     struct stat parent, st;
-    if (fstat(place->dirfd, &parent) != 0 || fstatat(place->dirfd, cname, &st, AT_SYMLINK_NOFOLLOW) != 0)
+    if (fstat(place->dirfd, &parent) != 0 || fstatat(at, name, &st, flags) != 0)
         return -errno;
     gid_t gid = parent.st_mode & S_ISGID ? (gid_t)-1 : in->gid; /* the filesystem below did that part */
-    if (fchownat(place->dirfd, cname, in->uid, gid, AT_SYMLINK_NOFOLLOW) != 0)
+    if (fchownat(at, name, in->uid, gid, flags) != 0)
         return -errno;
     if (!(st.st_mode & SPECIAL_BITS) || S_ISLNK(st.st_mode))
         return 0;
-    int opened = fd >= 0 ? fd : openat(place->dirfd, cname, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    int rc = opened >= 0 && fchmod(opened, st.st_mode & 07777) == 0 ? 0 : -errno;
-    if (opened >= 0 && opened != fd)
-        close(opened);
+    if (fd >= 0)
+        return fchmod(fd, st.st_mode & 07777) == 0 ? 0 : -errno;
+    int found = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC); /* whatever it is, opening it does nothing */
+    if (found < 0)
+        return -errno;
+    int rc = pcv_tree_chmod(found, st.st_mode & 07777);
+    close(found);
     return rc;
 }
 

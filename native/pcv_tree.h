@@ -104,6 +104,9 @@ void pcv_tree_unhold(pcv_inode *inode);
 /* The name went. */
 void pcv_tree_lost_name(pcv_tree *tree, pcv_inode *inode, const struct pcv_place *place);
 
+/* Change the mode of what a descriptor, O_PATH or not, stands for. -EOPNOTSUPP: it is a symlink. */
+PCV_MUST_USE int pcv_tree_chmod(int fd, mode_t mode);
+
 /* Make who asked the owner of what was just made for them. fd: of the object, or -1. */
 PCV_MUST_USE int pcv_tree_give_to(pcv_tree *tree, const struct fuse_in_header *in, const struct pcv_place *place,
                                   int fd);

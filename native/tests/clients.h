@@ -1,9 +1,9 @@
-/* The programs that use a mount in test_lane, and the files they know. */
+/* The programs that use a mount in test_lane. */
 #ifndef PCV_TESTS_CLIENTS_H
 #define PCV_TESTS_CLIENTS_H
 
 #include <errno.h>
-#include <pthread.h>
+#include <linux/fuse.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,68 +11,66 @@
 
 #include "check.h"
 #include "device.h"
+#include "model.h"
 #include "pcv_file.h"
 #include "pcv_lane.h"
+#include "world.h"
 
 #define MESSAGE_ROOM (PCV_FILE_IO_MAX + 2 * PCV_BLOCK_SIZE)
-#define FORGETS_MESSAGE_MAX (64 << 10) /* fits any socket */
-#define FILE_ROOM (3 << 19)
+#define UNKNOWN_NODE (UINT64_C(1) << 62 | 7777)
 
 enum {
-    WORLD_DIRECTORY = 20,
-    WORLD_FIRST_NODE = 100,
-    WORLD_FILES = 6,
-    WORLD_CORRUPT = WORLD_FIRST_NODE + WORLD_FILES - 1, /* the last one; nobody changes it */
-    WORLD_CORRUPT_BLOCK = 3,
-    WORLD_UNKNOWN = 7777,
-};
-
-enum {
-    REFUSED_ERROR = EMFILE,  /* at random, for any file or directory */
-    UNKNOWN_ERROR = ESTALE,
-    FORWARDED_ERROR = EXDEV, /* attributes that went to Python */
-};
-
-struct world_file {
-    pthread_rwlock_t lock; /* as the kernel's: whoever changes a file is alone with it. Guards what follows */
-    size_t size;
-    uint8_t *data;
-    int fd; /* the backing file */
-};
-
-enum world_last_step { WORLD_STOP, WORLD_STOP_AT_ONCE, WORLD_END_DEVICE };
-
-struct world {
-    struct world_file files[WORLD_FILES];
-    pcv_lane *lane;
-    int directory; /* has one file, "present" */
-    bool serves_attrs, knows_names;
-    atomic_int steps_left;
-    atomic_int clients; /* that are not done yet */
-    bool has_bursts_only; /* large writes, several of a file at once, and little else */
-    enum world_last_step last_step;
-    int end_error;
-    bool is_complete; /* everybody got their replies, so the files are what they are known to be */
+    REFUSED_ERROR = EMFILE,  /* a file that the lane can't open by itself, at random */
+    FORWARDED_ERROR = EXDEV, /* what Python says to requests about names: it has changed nothing */
+    FAULT_ERROR = ENFILE,    /* of system calls that fail */
 };
 
 struct client {
     struct world *world;
     struct rng rng;
     uint8_t *message; /* MESSAGE_ROOM */
-    uint8_t *data;    /* FILE_ROOM */
+    uint8_t *data;    /* MESSAGE_ROOM, or MODEL_FILE_MAX if that is more */
 };
-
-void world_make(struct world *world, pcv_file_policy *policy, size_t overhead);
-int world_reopen(const struct world_file *file, bool is_writable);
-/* Compare all files with what is known of them, and let go of everything. */
-void world_check(struct world *world, pcv_file_policy *policy);
 
 /* Threads. They return when their work is done or the mount is gone. */
 void *client_run(void *client);
 void client_sync_and_use(struct client *client, void (*let_syncs_go)(bool is_open));
 void client_idle(struct client *client);
 
-/* Python's reply to a forwarded message, in its place; returns its size. Clients know it. */
-size_t echo_of(uint8_t *message, size_t size);
+/* Python's reply to a forwarded message, in its place; returns its size, or 0 if there is none. */
+size_t python_reply(uint8_t *message, size_t size);
+
+/* --- what they share; bool: false, the mount is gone ------------------------------------------------------------ */
+
+/* Put header and body; returns where more may follow. */
+uint8_t *client_put(struct client *client, uint32_t opcode, uint64_t node, const void *body, size_t size);
+/* Send what was put, up to end, and wait. */
+bool client_call(struct client *client, const uint8_t *end, struct request *request, void *reply, size_t room);
+/* Of what has no reply. */
+void client_send(struct client *client, const uint8_t *end);
+/* Any object of that type (0: any) that the kernel knows, pinned; or NULL. */
+struct object *client_pick(struct client *client, uint32_t type, uint64_t *number);
+
+/* Python did not want to open the file. */
+bool is_refused(const struct request *request);
+/* Python said that it is its own, or a system call failed: nothing has changed. Right is decided by the caller where
+ * nothing fails. */
+bool is_left(const struct client *client, const struct request *request);
+
+bool client_use_content(struct client *client, unsigned int kind);            /* client_content.c */
+bool client_write_some(struct client *client, struct object *file, uint64_t node);
+bool client_write_burst(struct client *client);
+bool client_read_some(struct client *client, struct object *file, uint64_t node);
+bool client_change_names(struct client *client, unsigned int kind);           /* client_names.c */
+bool client_look_up(struct client *client);
+bool client_look_up_name(struct client *client, struct object *dir, const char *name);
+bool client_look(struct client *client, unsigned int kind);                   /* client_looks.c */
+bool client_list(struct client *client);                                      /* client_lists.c */
+bool client_forget(struct client *client);                                    /* client_others.c */
+bool client_forget_all(struct client *client);
+bool client_do_other(struct client *client, unsigned int kind);
+bool client_call_python(struct client *client);
+
+enum { CONTENT_KINDS = 10, NAME_KINDS = 8, LOOK_KINDS = 7, OTHER_KINDS = 6 };
 
 #endif

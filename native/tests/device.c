@@ -12,9 +12,11 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "faults.h"
 
 #define MESSAGES_MAX 256
 #define REPLY_MAX (2 << 20)
+#define BEHIND 256
 #define LEN_OFFSET offsetof(struct fuse_in_header, len)
 #define UNIQUE_OFFSET offsetof(struct fuse_in_header, unique)
 
@@ -195,6 +197,12 @@ static struct fuse_in_header header_of(const struct message *message)
     return header;
 }
 
+/* Neither answered nor passed on. */
+static bool is_lanes_own(uint32_t opcode)
+{
+    return opcode == FUSE_INTERRUPT || opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET;
+}
+
 static bool fails_now(unsigned int period)
 {
     return atomic_fetch_add(&turn, 1) % period == 0;
@@ -203,7 +211,7 @@ static bool fails_now(unsigned int period)
 ssize_t __wrap_read(int fd, void *buffer, size_t size)
 {
     if (fd != atomic_load(&device_fd))
-        return __real_read(fd, buffer, size);
+        return faults_hit(CALL_READ) ? -1 : __real_read(fd, buffer, size);
     if (fails_now(31)) {
         errno = fails_now(2) ? EINTR : ENOENT; /* ENOENT: a request was aborted as it was handed out */
         return -1;
@@ -221,7 +229,9 @@ ssize_t __wrap_read(int fd, void *buffer, size_t size)
         message->is_queued = false;
         memcpy(buffer, message->bytes, message->size);
         got = (ssize_t)message->size;
-        if (message->unique == 0 || header_of(message).opcode == FUSE_INTERRUPT)
+        size_t behind = size - message->size < BEHIND ? size - message->size : BEHIND;
+        memset((uint8_t *)buffer + got, 0xff, behind); /* whoever reads on finds what can't be */
+        if (message->unique == 0 || is_lanes_own(header_of(message).opcode))
             drop(message);
     }
     pthread_mutex_unlock(&lock);
@@ -267,7 +277,7 @@ static ssize_t take_reply(const uint8_t *reply, size_t size)
 ssize_t __wrap_write(int fd, const void *buffer, size_t size)
 {
     if (fd != atomic_load(&device_fd))
-        return __real_write(fd, buffer, size);
+        return faults_hit(CALL_WRITE) ? -1 : __real_write(fd, buffer, size);
     if (fails_now(29)) {
         errno = EINTR;
         return -1;

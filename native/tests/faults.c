@@ -16,7 +16,7 @@ int __wrap_fsync(int fd);
 int __wrap_fdatasync(int fd);
 
 static struct fault fault;
-static bool is_armed;
+static _Thread_local bool is_armed;
 static unsigned int passed, failed;
 static faults_observer *observer;
 static void *observer_arg;
@@ -34,6 +34,16 @@ unsigned int faults_disarm(void)
 {
     is_armed = false;
     return failed;
+}
+
+void faults_pause(void)
+{
+    is_armed = false;
+}
+
+void faults_resume(void)
+{
+    is_armed = true;
 }
 
 unsigned int faults_count(void)
@@ -63,14 +73,20 @@ static void call_hook(void (*hook)(void))
         hook();
 }
 
-/* Whether this call is one that fails. */
-static bool is_hit(enum call call)
+/* Whether this is the one, after so many that passed. */
+static bool is_due(unsigned int after)
 {
-    if (!is_armed || fault.is_full_disk || !(fault.calls & call))
-        return false;
-    if (passed++ < fault.at || (failed > 0 && !fault.is_lasting))
+    if (after <= fault.at)
+        return after == fault.at;
+    return fault.is_lasting || (fault.every > 0 && (after - fault.at) % fault.every == 0);
+}
+
+bool faults_hit(enum call call)
+{
+    if (!is_armed || fault.is_full_disk || !(fault.calls & call) || !is_due(passed++))
         return false;
     failed++;
+    errno = fault.error;
     return true;
 }
 
@@ -82,10 +98,8 @@ static void observe(enum call call, const uint8_t *data, size_t size, off_t offs
 
 ssize_t __wrap_pread(int fd, void *buffer, size_t size, off_t offset)
 {
-    if (is_hit(CALL_PREAD)) {
-        errno = fault.error;
+    if (faults_hit(CALL_PREAD))
         return -1;
-    }
     return __real_pread(fd, buffer, size, offset);
 }
 
@@ -110,7 +124,7 @@ ssize_t __wrap_pwrite(int fd, const void *buffer, size_t size, off_t offset)
     call_hook(atomic_load(&write_hook));
     if (is_armed && fault.is_full_disk)
         return write_within(fd, buffer, size, offset);
-    if (!is_hit(CALL_PWRITE))
+    if (!faults_hit(CALL_PWRITE))
         return __real_pwrite(fd, buffer, size, offset);
     size_t part = fault.part < size ? fault.part : size - 1;
     if (part > 0)
@@ -122,10 +136,8 @@ ssize_t __wrap_pwrite(int fd, const void *buffer, size_t size, off_t offset)
 int __wrap_ftruncate(int fd, off_t size)
 {
     observe(CALL_FTRUNCATE, NULL, 0, size);
-    if (is_hit(CALL_FTRUNCATE)) {
-        errno = fault.error;
+    if (faults_hit(CALL_FTRUNCATE))
         return -1;
-    }
     return __real_ftruncate(fd, size);
 }
 
@@ -136,10 +148,8 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t size)
         errno = ENOSPC;
         return -1;
     }
-    if (is_hit(CALL_FALLOCATE)) {
-        errno = fault.error;
+    if (faults_hit(CALL_FALLOCATE))
         return -1;
-    }
     return __real_fallocate(fd, mode, offset, size);
 }
 
