@@ -1,7 +1,7 @@
 """Killed at every step of changing a password or creating a volume: what is left is one or the other, never a ruin.
 
 A child process does the work and ends, without clean-up, before or in the middle of its n-th call that changes the
-disk. What a power cut does on top of that is the matter of the order of syncs, checked in test_backing.
+disk. What a power cut does on top of that is the matter of the order of syncs, checked in test_durable.
 """
 
 import errno
@@ -9,11 +9,12 @@ import os
 
 import pytest
 
+from pcvfs import durable
 from pcvfs.cipherdir import backing
 from pcvfs.cipherdir.lifecycle import change_password, create_volume, unlock_volume
 from pcvfs.crypto.secret import Secret
 from pcvfs.errors import ConfigError, ExitCode, VolumeError, VolumeExistsError, WrongPasswordError
-from tests.unit.cipherdir.builder import fast_options
+from tests.unit.cipherdir.builder import fast_options, patch_call
 
 OLD, NEW = b"old password", b"new password"
 KILLED = 99
@@ -50,8 +51,9 @@ def _end_at(step):
 
         return call
 
-    for name in CHANGING_CALLS:
-        setattr(backing, name, ending(name, getattr(backing, name)))
+    for module in (backing, durable):
+        for name in CHANGING_CALLS:
+            setattr(module, name, ending(name, getattr(module, name)))
 
 
 def killed_everywhere(prepare, action):
@@ -165,7 +167,7 @@ def test_create_order_on_disk_is_diriv_synced_then_config(tmp_path, monkeypatch)
         return call
 
     for name in ("fsync", "renameat2"):
-        monkeypatch.setattr(backing, name, recorded(name))
+        patch_call(monkeypatch, name, recorded(name))
     path = tmp_path / "volume"
     path.mkdir()
     create_volume(os.fsencode(path), OLD, fast_options()).wipe()
