@@ -24,6 +24,7 @@ RENAME_NOREPLACE: Final = 1
 _FSYNC_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _NOREPLACE_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS})
 
+mkdir = os.mkdir
 fsync = os.fsync
 fchmod = os.fchmod
 fchown = os.fchown
@@ -82,6 +83,16 @@ def _rename_noreplace(dirfd: int, old: bytes, new: bytes) -> None:
             raise
         linkat(dirfd, old, dirfd, new)
         unlinkat(dirfd, old)
+
+
+def make_directory_durably(path: bytes, mode: int) -> None:
+    """Create a directory, and sync the one around it. FileExistsError if there is something of that name."""
+    mkdir(path, mode)
+    parent = os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fsync_if_supported(parent)
+    finally:
+        os.close(parent)
 
 
 # --- the calls it is made of -------------------------------------------------------------------------------------

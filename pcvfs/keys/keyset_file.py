@@ -93,12 +93,7 @@ class KeysetFile:
     def make_directory(self) -> None:
         """Create the directory, durably, if it is not there."""
         try:
-            os.mkdir(self._directory, spec.KEYSET_DIR_MODE)
-            parent = os.open(os.path.dirname(self._directory) or b".", os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                durable.fsync_if_supported(parent)
-            finally:
-                os.close(parent)
+            durable.make_directory_durably(self._directory, spec.KEYSET_DIR_MODE)
         except FileExistsError:
             return
         except OSError as exc:
@@ -164,10 +159,13 @@ def _read(dirfd: int, name: bytes) -> bytes:
         if exc.errno in (errno.ELOOP, errno.ENXIO):
             raise CorruptKeysetError("the keyset is not a file", hint=_RESTORE_HINT) from exc
         raise
-    with open(fd, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise CorruptKeysetError("the keyset is not a file", hint=_RESTORE_HINT)
-        return stream.read(spec.KEYSET_SIZE_MAX + 1)
+        with open(fd, "rb", closefd=False) as stream:
+            return stream.read(spec.KEYSET_SIZE_MAX + 1)
+    finally:
+        os.close(fd)
 
 
 def _lock(dirfd: int) -> None:

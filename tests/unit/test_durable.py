@@ -124,3 +124,13 @@ def test_fsync_if_supported_unsupported_syncs_all_and_errors_pass(file_fd, monke
     assert synced == [True]
     monkeypatch.setattr(durable, "fsync", failing(errno.EIO))
     assert errno_of(durable.fsync_if_supported, file_fd) == errno.EIO
+
+
+def test_make_directory_durably_syncs_the_directory_around_it(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(durable, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    durable.make_directory_durably(os.fsencode(tmp_path / "new"), 0o700)
+    assert synced == [str(tmp_path)]
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    with pytest.raises(FileExistsError):
+        durable.make_directory_durably(os.fsencode(tmp_path / "new"), 0o700)
