@@ -214,8 +214,9 @@ def test_keyset_with_impossible_parameters_is_corrupt(member: str, value: int) -
 # --- changed bytes -----------------------------------------------------------------------------------------------
 def outcome(directory: Path, data: bytes, secret: str, sdek: bytes | None = SDEK) -> tuple[str, KeysetRecord | None]:
     """How opening ends: with the SDEK that it must be, or with which kind of error."""
-    put(directory, data)
     try:
+        parse_keyset(data)  # most changes fail here, without a file
+        put(directory, data)
         with Keyset(os.fsencode(directory), CHEAP).open(password(secret)) as opened:
             assert sdek is None or opened.sdek.view() == sdek
             return "opened", opened.record

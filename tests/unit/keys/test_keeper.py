@@ -214,6 +214,23 @@ def test_refused_attempt_derives_nothing(run: Run, monkeypatch: pytest.MonkeyPat
     run(test)
 
 
+def test_source_that_has_to_wait_is_told_so_before_its_turn(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(keeper: KeyKeeper) -> None:
+        for _ in range(5):
+            with pytest.raises(WrongPasswordError):
+                await keeper.unlock(password("wrong"), source=HERE)
+        gate = Gate(monkeypatch)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(keeper.verify, password(PASSWORD), source="another"))
+            await gate.wait_busy()
+            with pytest.raises(TooManyAttemptsError):
+                await keeper.unlock(password(PASSWORD), source=HERE)
+            assert gate.inside == 1
+            gate.open.set()
+
+    run(test)
+
+
 def test_attempts_that_guess_nothing_are_not_counted(run: Run, directory: Path) -> None:
     async def test(keeper: KeyKeeper) -> None:
         words = RecoveryKey.generate()
