@@ -2,7 +2,7 @@
 
 Concurrency: belongs to one trio thread. Whatever opens or changes the keyset holds ``_turn``, so attempts run one at a
 time and in the order in which they came; the work itself is done in a worker thread that is not abandoned when the
-caller is cancelled, since it may be in the middle of a write. ``info`` and ``lock`` never wait for a turn.
+caller is cancelled, since it may be in the middle of a write. ``info``, ``data`` and ``lock`` never wait for a turn.
 
 Between the end of a worker and the change of the session there is no checkpoint: what was opened is either held or
 wiped.
@@ -131,6 +131,14 @@ class KeyKeeper:
     async def restore_backup(self, key: SlotKey, *, source: str) -> int:
         """Put the copy in the place of a damaged keyset; see ``Keyset.restore_backup``."""
         return await self._try(partial(self._keyset.restore_backup, key), source)
+
+    async def data(self) -> bytes:
+        """The bytes of the keyset, for a backup; see ``Keyset.data``. Never waits for an attempt."""
+        return await trio.to_thread.run_sync(self._keyset.data)
+
+    async def install(self, data: bytes, key: SlotKey, *, source: str) -> None:
+        """Put a keyset from a backup where there is none; see ``Keyset.install``. The session stays locked."""
+        (await self._try(partial(self._keyset.install, data, key), source)).wipe()
 
     async def _change(self, change: Callable[[Proof], int], proof: SlotKey | None, source: str) -> int:
         if proof is not None:

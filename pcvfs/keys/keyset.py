@@ -256,6 +256,32 @@ class Keyset:
                 self._file.write(data, replace=True)
                 return opened.record.generation
 
+    def data(self) -> bytes:
+        """The bytes of the file, for a backup. They were parsed but, without a secret, not verified. As ``info``."""
+        data = self._file.read()
+        parse_keyset(data)
+        return data
+
+    def install(self, data: bytes, key: SlotKey) -> Opened:
+        """Put a keyset from a backup where there is none. It must open with ``key``, and be whole.
+
+        Raises:
+            AlreadyInitializedError: there is one, or a copy of one.
+            others: as ``open``, about ``data``; and KeysetAccessError: not written.
+        """
+        self._file.make_directory()
+        self._file.check_absent()
+        opened = self._open(parse_keyset(data), key)
+        try:
+            with self._file.exclusive():
+                self._file.check_absent()
+                self._file.write(data, replace=False)
+                self._refresh_backup(data)
+        except BaseException:
+            opened.wipe()
+            raise
+        return opened
+
     # --- opening -------------------------------------------------------------------------------------------------
     def _open(self, record: KeysetRecord, key: SlotKey, *, accept_damage: bool = False) -> Opened:
         slots = record.slots_of(key.kind)

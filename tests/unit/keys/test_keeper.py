@@ -414,6 +414,17 @@ def test_restore_backup_is_an_attempt_and_restores(run: Run, directory: Path) ->
     run(test)
 
 
+def test_install_puts_a_backup_into_a_fresh_place(run: Run, tmp_path: Path) -> None:
+    async def test(keeper: KeyKeeper) -> None:
+        fresh = KeyKeeper(os.fsencode(tmp_path / "fresh"), policy=CHEAP, harden=lambda: None)
+        await fresh.install(await keeper.data(), password(PASSWORD), source=HERE)
+        assert fresh.session.state is SessionState.LOCKED
+        await fresh.unlock(password(PASSWORD), source=HERE)
+        assert fresh.session.fingerprint == (await keeper.info()).fingerprint
+
+    run(test)
+
+
 # --- secrets -----------------------------------------------------------------------------------------------------
 def test_no_secret_gets_into_logs_errors_or_reprs(run: Run, directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)

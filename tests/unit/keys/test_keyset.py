@@ -412,6 +412,30 @@ def test_keyset_copied_to_another_machine_opens_with_either_secret(
     assert sdek_of(fresh, PASSWORD) == sdek_of(fresh, words) == sdek
 
 
+def test_install_of_a_backup_opens_as_before_and_needs_a_secret(keyset: Keyset, tmp_path: Path) -> None:
+    data, sdek = keyset.data(), sdek_of(keyset, PASSWORD)
+    (tmp_path / "new").mkdir()
+    fresh = Keyset(os.fsencode(tmp_path / "new" / "crypto"), CHEAP)
+    with pytest.raises(WrongPasswordError):
+        fresh.install(data, password("wrong"))
+    with pytest.raises(CorruptKeysetError):
+        fresh.install(data.replace(b'"generation": 1', b'"generation": 2'), password(PASSWORD))
+    with pytest.raises(NotInitializedError):
+        fresh.info()
+    with fresh.install(data, password(PASSWORD)) as opened:
+        assert opened.sdek.view() == sdek
+    assert fresh.data() == data
+    assert (tmp_path / "new" / "crypto" / "keyset.json.bak").read_bytes() == data
+    with pytest.raises(AlreadyInitializedError):
+        fresh.install(data, password(PASSWORD))
+
+
+def test_data_of_a_damaged_keyset_is_refused(keyset: Keyset, path: Path) -> None:
+    path.write_bytes(b"{}")
+    with pytest.raises(CorruptKeysetError):
+        keyset.data()
+
+
 def test_lock_of_another_program_is_waited_for_and_then_said(
     keyset: Keyset, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

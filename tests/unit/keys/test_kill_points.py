@@ -148,6 +148,21 @@ def test_restore_backup_killed_anywhere_can_be_repeated(new_case: Callable[[int]
     assert outcomes == {True, False}
 
 
+def test_install_killed_anywhere_is_no_keyset_or_a_whole_one(new_case: Callable[[int], Case], tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    source = Keyset(os.fsencode(tmp_path / "source" / "crypto"), CHEAP)
+    source.create(password(PASSWORD)).wipe()
+    data = source.data()
+    outcomes = set()
+    for case in killed_everywhere(MODULES, new_case, lambda case: case.keyset.install(data, password(PASSWORD))):
+        is_there = (case.directory / "keyset.json").exists()
+        outcomes.add(is_there)
+        if not is_there:
+            case.keyset.install(data, password(PASSWORD)).wipe()
+        assert opens(case.keyset, PASSWORD)
+    assert outcomes == {True, False}
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize(
     "call", [call for call in CHANGING_CALLS if call not in ("mkdir", "fchown", "linkat", "openat")]
