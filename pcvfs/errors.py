@@ -156,5 +156,93 @@ class FsckError(PcvfsError):
     exit_code = ExitCode.FSCK_ERRORS
 
 
+class KeysetError(PcvfsError):
+    """Something about the file that holds the sealed SDEK."""
+
+
+class NotInitializedError(KeysetError):
+    """There is no keyset, and there never was one as far as can be seen. Never raised for one that can't be read."""
+
+
+class AlreadyInitializedError(KeysetError):
+    """A keyset, or what is left of one, is where one should be created."""
+
+    exit_code = ExitCode.INIT
+
+
+class KeysetAccessError(KeysetError):
+    """The keyset could not be read or written: permissions, a full or failing disk. ``__cause__`` is the OSError."""
+
+
+class CorruptKeysetError(KeysetError):
+    """The keyset is damaged, or was changed by someone who does not have the SDEK."""
+
+
+class KeysetTooNewError(KeysetError):
+    """The keyset was written by a later version of this program."""
+
+
+class KeysetCostError(KeysetError):
+    """The keyset asks for more memory or time than is accepted, or than this machine has."""
+
+
+class RolledBackKeysetError(KeysetError):
+    """The keyset is older than one that was seen before."""
+
+
+class NoSuchSlotError(KeysetError):
+    """The keyset can't be opened in that way: it has no recovery key, no such device key."""
+
+
+class LockedError(UnlockError):
+    """The SDEK is not in memory."""
+
+
+class WrongRecoveryKeyError(UnlockError):
+    """The recovery words are well-formed but don't open this keyset, or their slot was tampered with."""
+
+    exit_code = ExitCode.WRONG_PASSWORD
+
+
+class WrongDeviceKeyError(UnlockError):
+    """The device key does not open this keyset, or its slot was tampered with."""
+
+    exit_code = ExitCode.WRONG_PASSWORD
+
+
+class UnusablePasswordError(UnlockError):
+    """A password that can't be one: empty, too long, or not text."""
+
+    exit_code = ExitCode.READ_PASSWORD
+
+
+class RecoveryWordsError(UnlockError):
+    """What was typed can't be a recovery key.
+
+    ``positions`` are the numbers, from 1, of words that are in no word list; empty if the words are fine one by one
+    but not together. The words themselves are not told.
+    """
+
+    exit_code = ExitCode.READ_PASSWORD
+
+    def __init__(self, message: str, *, hint: str = "", positions: tuple[int, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.positions = positions
+
+
+class DeviceKeyError(UnlockError):
+    """A device key file is missing, readable for others, or not one."""
+
+    exit_code = ExitCode.READ_PASSWORD
+
+
+class TooManyAttemptsError(UnlockError):
+    """Not tried: too many failures before, or too many who wait. ``retry_after_s`` says when to come back."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
 class InternalError(PcvfsError):
     """Our bug, or a C extension that does not match the Python code."""

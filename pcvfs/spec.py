@@ -1,4 +1,4 @@
-"""Every number of the gocryptfs on-disk format, once, with its source.
+"""Every number of what is on disk, once, with its source: gocryptfs' format first, our own files at the end.
 
 Nothing here may compute, import or touch a file. ``native/pcv_spec.h`` mirrors the part that the C extension
 needs; ``pcvfs.native`` compares both when it loads and a test enumerates them.
@@ -77,3 +77,37 @@ SCRYPT_MEMORY_MAX: Final = 2 << 30  # ours: 128*N*R*P accepted from a file; the 
 PASSWORD_MAX: Final = 2048
 CONFIG_NONCE_SIZE_HKDF: Final = 16
 CONFIG_NONCE_SIZE_LEGACY: Final = 12
+
+# --- keyset.json: docs/format.md "keyset.json"; not gocryptfs' ------------------------------------------------
+KEYSET_NAME: Final = b"keyset.json"
+KEYSET_TMP_SUFFIX: Final = b".tmp"
+KEYSET_BACKUP_SUFFIX: Final = b".bak"
+KEYSET_MODE: Final = 0o600
+KEYSET_DIR_MODE: Final = 0o700
+KEYSET_SIZE_MAX: Final = 1 << 16
+KEYSET_VERSION: Final = 2  # 1 is what has no version: the layout of piccolod
+KEYSET_SLOTS_MAX: Final = 16
+KEYSET_GENERATION_MAX: Final = (1 << 53) - 1  # what every reader of JSON keeps exactly
+KEYSET_FINGERPRINT_SIZE: Final = 16
+KEYSET_SEAL_SIZE: Final = 32
+KEYSET_SALT_SIZE: Final = 16
+KEYSET_NONCE_SIZE: Final = 12
+SDEK_SIZE: Final = 32
+KEYSET_SEALED_SIZE: Final = SDEK_SIZE + TAG_SIZE
+
+HKDF_INFO_KEYSET_SLOT: Final = b"pcvfs keyset slot 2"  # followed by the salt
+HKDF_INFO_KEYSET_FINGERPRINT: Final = b"pcvfs keyset fingerprint 2"
+HKDF_INFO_KEYSET_SEAL: Final = b"pcvfs keyset seal 2"  # followed by the SHA-256 of what is sealed
+
+ARGON2_MEMORY_MAX_KIB: Final = 2 << 20  # accepted from a file; RFC 9106's first recommendation
+ARGON2_TIME_MAX: Final = 64
+ARGON2_LANES_MAX: Final = 64
+ARGON2_WORK_MAX_KIB: Final = 16 << 20  # memory * time
+
+PASSPHRASE_SIZE_MAX: Final = 1 << 16  # bytes; the password of a keyset
+RECOVERY_WORDS: Final = 24
+RECOVERY_ENTROPY_SIZE: Final = 32
+DEVICE_KEY_SIZE: Final = 32
+DEVICE_KEY_CHECK_SIZE: Final = 4
+DEVICE_KEY_PREFIX: Final = b"pcvfs-device-key-1 "
+DEVICE_KEY_FILE_MODE: Final = 0o600

@@ -5,7 +5,7 @@ Owns: directory descriptors, ciphertext names, ``O_NOFOLLOW``. Knows nothing of 
 A name is always relative to a directory descriptor and never followed if it is a symlink, so nothing that is done to
 the cipherdir while we work leads out of it. Names are ``bytes`` without ``/``. Descriptors are close-on-exec (Python's
 default) and belong to the caller. Errors are plain ``OSError``; a file whose content the format forbids is
-``FormatError``.
+``FormatError``. Calls that durable files are made of too have their home in ``pcvfs.durable``.
 
 Concurrency: stateless, safe from any thread. Reads and writes are positional, and listings open a description of
 their own, so no call depends on a file offset that another one moves. These functions are the metadata path of a
@@ -14,7 +14,6 @@ mounted volume: plain functions, and bare aliases where Python's own call alread
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import itertools
@@ -26,6 +25,14 @@ from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
 from pcvfs import native
+from pcvfs.durable import RENAME_NOREPLACE as RENAME_NOREPLACE
+from pcvfs.durable import fsync_if_supported as fsync_if_supported
+from pcvfs.durable import linkat as linkat
+from pcvfs.durable import openat as openat
+from pcvfs.durable import pwrite_full as pwrite_full
+from pcvfs.durable import renameat2 as renameat2
+from pcvfs.durable import unlink_quietly as unlink_quietly
+from pcvfs.durable import unlinkat as unlinkat
 from pcvfs.errors import FormatError
 from pcvfs.format.names import decode_diriv
 from pcvfs.spec import DIRIV_MODE, DIRIV_NAME, DIRIV_SIZE, LONG_NAME_FILE_MAX, LONG_NAME_MODE
@@ -33,7 +40,6 @@ from pcvfs.types import DirIV
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-RENAME_NOREPLACE: Final = 1
 RENAME_EXCHANGE: Final = 2
 RENAME_WHITEOUT: Final = 4
 
@@ -43,9 +49,6 @@ XATTR_REPLACE: Final = os.XATTR_REPLACE
 _FALLOC_FL_KEEP_SIZE: Final = 1
 _FS_IOC_GETFLAGS: Final = 0x80086601 if struct.calcsize("P") == 8 else 0x80046601
 _FS_NOCOW_FL: Final = 0x00800000
-
-_FSYNC_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-_NOREPLACE_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS})
 
 
 class DirEntry(NamedTuple):
@@ -100,24 +103,6 @@ def pread_into(fd: int, buffer: memoryview, offset: int) -> int:
     return got
 
 
-def pwrite_full(fd: int, data: Buffer, offset: int) -> None:
-    """Write all of ``data`` at ``offset``.
-
-    Raises:
-        OSError: a part may have been written already; what to undo is the caller's to know.
-    """
-    written = os.pwrite(fd, data, offset)
-    length = len(data)
-    if written == length:
-        return
-    rest = memoryview(data)
-    while written < length:
-        count = os.pwrite(fd, rest[written:], offset + written)
-        if count == 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        written += count
-
-
 def fallocate_keep_size(fd: int, offset: int, length: int) -> None:
     """Reserve space without changing the size. EOPNOTSUPP where the filesystem can't."""
     native.fallocate(fd, _FALLOC_FL_KEEP_SIZE, offset, length)
@@ -141,20 +126,6 @@ def seek_hole(fd: int, offset: int) -> int | None:
         if exc.errno == errno.ENXIO:
             return None
         raise
-
-
-def fsync_if_supported(fd: int) -> None:
-    """fsync, or sync everything where the filesystem below has no fsync for such a descriptor.
-
-    Raises:
-        OSError: the data may not be on disk. Trying again proves nothing: Linux drops the failed pages.
-    """
-    try:
-        fsync(fd)
-    except OSError as exc:
-        if exc.errno not in _FSYNC_UNSUPPORTED:
-            raise
-        os.sync()
 
 
 def chmod_fd(fd: int, mode: int) -> None:
@@ -194,11 +165,6 @@ def fremovexattr(fd: int, name: bytes) -> None:
 def open_root(path: bytes) -> int:
     """Open the cipherdir itself. The one place where a symlink is followed."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def openat(dirfd: int, cname: bytes, flags: int, mode: int = 0) -> int:
-    """openat(2) with O_NOFOLLOW and O_CLOEXEC. A symlink is ELOOP."""
-    return os.open(cname, flags | os.O_NOFOLLOW, mode, dir_fd=dirfd)
 
 
 def open_dir(dirfd: int, cname: bytes) -> int:
@@ -275,33 +241,9 @@ def mkdirat(dirfd: int, cname: bytes, mode: int) -> None:
     os.mkdir(cname, mode, dir_fd=dirfd)
 
 
-def unlinkat(dirfd: int, cname: bytes) -> None:
-    """unlinkat(2)."""
-    os.unlink(cname, dir_fd=dirfd)
-
-
-def unlink_quietly(dirfd: int, cname: bytes) -> None:
-    """Remove a file while cleaning up after an error, which is the one worth telling."""
-    with contextlib.suppress(OSError):
-        unlinkat(dirfd, cname)
-
-
 def rmdirat(dirfd: int, cname: bytes) -> None:
     """unlinkat(2) with AT_REMOVEDIR."""
     os.rmdir(cname, dir_fd=dirfd)
-
-
-def renameat2(old_dirfd: int, old: bytes, new_dirfd: int, new: bytes, flags: int = 0) -> None:
-    """renameat2(2). ``flags``: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT."""
-    if flags:
-        native.renameat2(old_dirfd, old, new_dirfd, new, flags)
-    else:
-        os.rename(old, new, src_dir_fd=old_dirfd, dst_dir_fd=new_dirfd)
-
-
-def linkat(old_dirfd: int, old: bytes, new_dirfd: int, new: bytes) -> None:
-    """linkat(2); a symlink is linked itself."""
-    os.link(old, new, src_dir_fd=old_dirfd, dst_dir_fd=new_dirfd, follow_symlinks=False)
 
 
 def link_fd(fd: int, new_dirfd: int, new: bytes) -> None:
@@ -483,61 +425,6 @@ def read_long_name(dirfd: int, sidecar: bytes) -> bytes:
 def write_long_name(dirfd: int, sidecar: bytes, full_cname: bytes) -> None:
     """Create a ``.name`` sidecar (O_EXCL). Not synced: see ``fsyncat``."""
     create_small_file(dirfd, sidecar, full_cname, LONG_NAME_MODE)
-
-
-def write_file_durably(
-    dirfd: int,
-    cname: bytes,
-    data: Buffer,
-    mode: int,
-    *,
-    tmp: bytes,
-    replace: bool = True,
-    owner: tuple[int, int] | None = None,
-) -> None:
-    """Put ``data`` under ``cname`` so that after a crash at any moment there is the old file, or the new one whole.
-
-    Temporary file (O_EXCL), fsync, rename, fsync of the directory. When it raises, the temporary file is gone, and
-    the old file is in place unless it was the last step that failed.
-
-    Args:
-        tmp: name of the temporary file in the same directory.
-        replace: False: an existing ``cname`` is an error.
-        owner: (uid, gid) of the new file, if not us.
-
-    Raises:
-        FileExistsError: ``tmp`` exists, or ``cname`` does and ``replace`` is False.
-        OSError: ENOSPC, EIO, ...
-    """
-    fd = openat(dirfd, tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        try:
-            if owner is not None:
-                fchown(fd, *owner)
-            fchmod(fd, mode)
-            pwrite_full(fd, data, 0)
-            fsync_if_supported(fd)
-        finally:
-            os.close(fd)
-        if replace:
-            renameat2(dirfd, tmp, dirfd, cname)
-        else:
-            _rename_noreplace(dirfd, tmp, cname)
-    except BaseException:
-        unlink_quietly(dirfd, tmp)
-        raise
-    fsync_if_supported(dirfd)
-
-
-def _rename_noreplace(dirfd: int, old: bytes, new: bytes) -> None:
-    """Rename that fails if ``new`` exists; by link and unlink where the filesystem can't."""
-    try:
-        renameat2(dirfd, old, dirfd, new, RENAME_NOREPLACE)
-    except OSError as exc:
-        if exc.errno not in _NOREPLACE_UNSUPPORTED:
-            raise
-        linkat(dirfd, old, dirfd, new)
-        unlinkat(dirfd, old)
 
 
 # --- what the filesystem below is -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import errno
 import os
 from typing import Final
 
+from pcvfs import durable
 from pcvfs.cipherdir import backing
 from pcvfs.cipherdir.wording import reason, shown
 from pcvfs.errors import ConfigError, ExitCode, InternalError, VolumeError, VolumeExistsError
@@ -79,7 +80,7 @@ class ConfigFile:
             dirfd = backing.open_root(dirname or b".")
             try:
                 owner = _owner(dirfd, name) if replace else None
-                backing.write_file_durably(dirfd, name, data, CONFIG_MODE, tmp=tmp, replace=replace, owner=owner)
+                durable.write_file_durably(dirfd, name, data, CONFIG_MODE, tmp=tmp, replace=replace, owner=owner)
             finally:
                 backing.close(dirfd)
         except FileExistsError as exc:

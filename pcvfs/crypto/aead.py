@@ -180,28 +180,29 @@ def _byte_size(data: Buffer) -> int:
     return data.nbytes if isinstance(data, memoryview) else len(data)
 
 
-def aes_gcm_wrap(gcm_key: Secret, nonce: bytes, plaintext: Secret) -> bytes:
-    """Wrap the master key for gocryptfs.conf: nonce, ciphertext, tag. Always AES-256-GCM, whatever the volume uses.
+def aes_gcm_wrap(gcm_key: Secret, nonce: bytes, plaintext: Secret, *, aad: bytes = spec.BLOB_AAD) -> bytes:
+    """Wrap a key, such as the master key for gocryptfs.conf: nonce, ciphertext, tag. Always AES-256-GCM.
 
     Args:
         gcm_key: 32 bytes.
-        nonce: 16 bytes, or 12 for a config without the HKDF flag; else ValueError.
+        nonce: 16 bytes, or 12 for a config without the HKDF flag and for keysets; else ValueError.
+        aad: what the wrapped key is bound to; the default is that of a config.
 
     Source: gocryptfs configfile.EncryptKey; docs/format.md "Wrapped master key".
     """
-    return native.gcm_wrap(gcm_key.view(), nonce, spec.BLOB_AAD, plaintext.view())
+    return native.gcm_wrap(gcm_key.view(), nonce, aad, plaintext.view())
 
 
-def aes_gcm_unwrap(gcm_key: Secret, blob: bytes, nonce_size: int) -> Secret:
+def aes_gcm_unwrap(gcm_key: Secret, blob: bytes, nonce_size: int, *, aad: bytes = spec.BLOB_AAD) -> Secret:
     """Undo ``aes_gcm_wrap``.
 
     Raises:
-        AuthenticationError: wrong key or changed data (not distinguishable).
+        AuthenticationError: wrong key, changed data, or other ``aad`` (not distinguishable).
         ValueError: blob is too short to hold a byte, or nonce_size is neither 12 nor 16.
     """
     size = len(blob) - nonce_size - spec.TAG_SIZE
     if size < 1:
         raise ValueError(f"a wrapped key of {len(blob)} bytes holds nothing")
     plaintext = Secret(size)
-    native.gcm_unwrap_into(gcm_key.view(), nonce_size, spec.BLOB_AAD, blob, plaintext.view())
+    native.gcm_unwrap_into(gcm_key.view(), nonce_size, aad, blob, plaintext.view())
     return plaintext

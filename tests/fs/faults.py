@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from pcvfs import native
+from pcvfs import durable, native
 from pcvfs.cipherdir import backing
 from pcvfs.fs import dirs, files, objects, volume_fs
 
@@ -128,9 +128,10 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Faults:
     """Put a counter in front of the system calls of the filesystem layer, until the test ends."""
     faults = Faults()
     counted = _Counted(os, faults)
-    for module in (backing, files, objects, dirs, volume_fs):
+    for module in (backing, durable, files, objects, dirs, volume_fs):
         monkeypatch.setattr(module, "os", counted)
-    monkeypatch.setattr(backing, "native", _Counted(native, faults))
+    for module in (backing, durable):
+        monkeypatch.setattr(module, "native", _Counted(native, faults))
     for alias in ("fstat", "fstatvfs", "ftruncate", "fsync", "fdatasync", "fchmod", "fchown"):
         monkeypatch.setattr(backing, alias, faults.wrap(alias, getattr(os, alias)))
     return faults

@@ -6,6 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from pcvfs import durable
 from pcvfs.cipherdir import backing
 from pcvfs.cipherdir.lifecycle import create_volume, unlock_volume
 from pcvfs.cipherdir.volume import Volume
@@ -23,6 +26,14 @@ VOLUME_NAMES = sorted(path.name.removesuffix(".tar.gz") for path in VECTORS.glob
 def fast_options(**changes: object) -> CreateOptions:
     """Options of a volume that is quick to unlock."""
     return CreateOptions(log_n=10, **changes)
+
+
+def patch_call(monkeypatch: pytest.MonkeyPatch, name: str, call: object) -> None:
+    """Put something in the place of a system call, wherever the code below ``cipherdir`` finds it."""
+    found = [module for module in (backing, durable) if hasattr(module, name)]
+    assert found, f"there is no call {name}"
+    for module in found:
+        monkeypatch.setattr(module, name, call)
 
 
 def unpack(name: str, where: Path) -> Path:

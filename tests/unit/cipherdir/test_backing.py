@@ -138,18 +138,6 @@ def test_pread_into_short_counts_are_completed(file_fd, monkeypatch):
     assert buffer.startswith(b"23456789\0")
 
 
-def test_pwrite_full_short_counts_are_completed(file_fd, monkeypatch):
-    pwrite = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:3], offset))
-    backing.pwrite_full(file_fd, b"0123456789", 5)
-    assert backing.pread_full(file_fd, 100, 0) == bytes(5) + b"0123456789"
-
-
-def test_pwrite_full_without_progress_is_an_error(file_fd, monkeypatch):
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: 0)
-    assert errno_of(backing.pwrite_full, file_fd, b"data", 0) == errno.EIO
-
-
 def test_fallocate_keep_size_reserves_and_keeps_the_size(file_fd):
     backing.fallocate_keep_size(file_fd, 0, 1 << 20)
     st = backing.fstat(file_fd)
@@ -163,23 +151,6 @@ def test_seek_data_and_hole_tell_holes_and_the_end(file_fd):
     assert backing.seek_hole(file_fd, 1 << 20) == (1 << 20) + 4096
     assert backing.seek_data(file_fd, (1 << 20) + 4096) is None
     assert backing.seek_hole(file_fd, 2 << 20) is None
-
-
-def test_fsync_if_supported_unsupported_syncs_all_and_errors_pass(file_fd, monkeypatch):
-    synced = []
-    monkeypatch.setattr(os, "sync", lambda: synced.append(True))
-
-    def failing(code):
-        def fsync(_fd):
-            raise OSError(code, os.strerror(code))
-
-        return fsync
-
-    monkeypatch.setattr(backing, "fsync", failing(errno.EINVAL))
-    backing.fsync_if_supported(file_fd)
-    assert synced == [True]
-    monkeypatch.setattr(backing, "fsync", failing(errno.EIO))
-    assert errno_of(backing.fsync_if_supported, file_fd) == errno.EIO
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -351,75 +322,6 @@ def test_read_path_reads_pipes_and_does_not_wait_for_writers(tmp_path):
     os.close(writer)
     assert backing.read_path(b"/proc/self/fd/%d" % reader, 4) == b"01234"
     os.close(reader)
-
-
-# --- durable files ----------------------------------------------------------------------------------------------
-def write(root_fd, data=b"new", **options):
-    backing.write_file_durably(root_fd, b"file", data, 0o400, tmp=b"file.tmp", **options)
-
-
-def test_write_file_durably_replaces_with_exact_mode(root_fd, tmp_path):
-    (tmp_path / "file").write_bytes(b"old")
-    (tmp_path / "file").chmod(0o644)
-    write(root_fd)
-    assert (tmp_path / "file").read_bytes() == b"new"
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o400
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_write_file_durably_syncs_file_before_rename_and_directory_after(root_fd, tmp_path, monkeypatch):
-    events = []
-    fsync, renameat2 = backing.fsync, backing.renameat2
-
-    def logging_fsync(fd):
-        events.append("dir" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
-        fsync(fd)
-
-    def logging_rename(*args):
-        events.append("rename")
-        renameat2(*args)
-
-    monkeypatch.setattr(backing, "fsync", logging_fsync)
-    monkeypatch.setattr(backing, "renameat2", logging_rename)
-    write(root_fd)
-    assert events == ["file", "rename", "dir"]
-
-
-@pytest.mark.parametrize("fallback", [False, True], ids=["renameat2", "link"])
-def test_write_file_durably_without_replace_keeps_what_is_there(root_fd, tmp_path, monkeypatch, fallback):
-    if fallback:
-
-        def unsupported(*_args):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-
-        monkeypatch.setattr(backing, "renameat2", unsupported)
-    write(root_fd, b"first", replace=False)
-    with pytest.raises(FileExistsError):
-        write(root_fd, b"second", replace=False)
-    assert os.listdir(tmp_path) == ["file"]
-    assert (tmp_path / "file").read_bytes() == b"first"
-
-
-def test_write_file_durably_left_over_temporary_file_is_refused_and_kept(root_fd, tmp_path):
-    (tmp_path / "file.tmp").write_bytes(b"left")
-    with pytest.raises(FileExistsError):
-        write(root_fd)
-    assert (tmp_path / "file.tmp").read_bytes() == b"left"
-    assert not (tmp_path / "file").exists()
-
-
-@pytest.mark.parametrize("call", ["fchmod", "pwrite_full", "fsync", "renameat2"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
-def test_write_file_durably_failure_keeps_the_old_file(root_fd, tmp_path, monkeypatch, call, code):
-    (tmp_path / "file").write_bytes(b"old")
-
-    def failing(*_args):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(backing, call, failing)
-    assert errno_of(write, root_fd) == code
-    assert os.listdir(tmp_path) == ["file"]
-    assert (tmp_path / "file").read_bytes() == b"old"
 
 
 # --- the filesystem below ---------------------------------------------------------------------------------------

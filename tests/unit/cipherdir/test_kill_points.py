@@ -1,7 +1,7 @@
 """Killed at every step of changing a password or creating a volume: what is left is one or the other, never a ruin.
 
 A child process does the work and ends, without clean-up, before or in the middle of its n-th call that changes the
-disk. What a power cut does on top of that is the matter of the order of syncs, checked in test_backing.
+disk. What a power cut does on top of that is the matter of the order of syncs, checked in test_durable.
 """
 
 import errno
@@ -9,60 +9,16 @@ import os
 
 import pytest
 
+from pcvfs import durable
 from pcvfs.cipherdir import backing
 from pcvfs.cipherdir.lifecycle import change_password, create_volume, unlock_volume
 from pcvfs.crypto.secret import Secret
 from pcvfs.errors import ConfigError, ExitCode, VolumeError, VolumeExistsError, WrongPasswordError
-from tests.unit.cipherdir.builder import fast_options
+from tests.support.kill_points import killed_everywhere, run_until
+from tests.unit.cipherdir.builder import fast_options, patch_call
 
 OLD, NEW = b"old password", b"new password"
-KILLED = 99
-CHANGING_CALLS = ("openat", "fchmod", "fchown", "pwrite_full", "fsync", "renameat2", "linkat", "unlinkat")
-
-
-def run_until(action, step):
-    """Run *action* in a child that ends at its ``step``-th changing call; True if it came that far."""
-    child = os.fork()
-    if child == 0:
-        try:
-            _end_at(step)
-            action()
-            os._exit(0)
-        finally:
-            os._exit(1)  # an exception nobody expects
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code in (0, KILLED)
-    return code == KILLED
-
-
-def _end_at(step):
-    calls = [0]
-
-    def ending(name, original):
-        def call(*args):
-            calls[0] += 1
-            if calls[0] == step:
-                if name == "pwrite_full":
-                    os.pwrite(args[0], bytes(args[1])[: len(args[1]) // 2], args[2])
-                os._exit(KILLED)
-            return original(*args)
-
-        return call
-
-    for name in CHANGING_CALLS:
-        setattr(backing, name, ending(name, getattr(backing, name)))
-
-
-def killed_everywhere(prepare, action):
-    """Yield the state after each kill; the last is the one of an undisturbed run."""
-    for step in range(1, 100):
-        state = prepare(step)
-        if not run_until(lambda: action(state), step):  # noqa: B023  # runs at once
-            assert step > 4, "hardly any step was seen"
-            return
-        yield state
-    pytest.fail("never came to an end")
+MODULES = (backing, durable)  # where the calls are that are killed
 
 
 def opens(path, password):
@@ -81,7 +37,9 @@ def test_change_password_killed_anywhere_either_password_opens(tmp_path):
         return path
 
     outcomes = set()
-    for path in killed_everywhere(prepare, lambda path: change_password(os.fsencode(path), NEW, old_password=OLD)):
+    for path in killed_everywhere(
+        MODULES, prepare, lambda path: change_password(os.fsencode(path), NEW, old_password=OLD)
+    ):
         assert opens(path, OLD) != opens(path, NEW)
         valid = OLD if opens(path, OLD) else NEW
         outcomes.add(valid)
@@ -110,7 +68,7 @@ def test_change_password_with_master_key_killed_anywhere_keeps_the_old_config(tm
         change_password(os.fsencode(path), NEW, master_key=keys[path])
 
     outcomes = set()
-    for path in killed_everywhere(prepare, action):
+    for path in killed_everywhere(MODULES, prepare, action):
         has_old = opens(path, OLD)
         outcomes.add(has_old)
         assert has_old != opens(path, NEW)
@@ -129,7 +87,7 @@ def test_create_killed_anywhere_is_no_volume_or_a_whole_one(tmp_path, options):
 
     outcomes = set()
     for path in killed_everywhere(
-        prepare, lambda path: create_volume(os.fsencode(path), OLD, fast_options(**options)).wipe()
+        MODULES, prepare, lambda path: create_volume(os.fsencode(path), OLD, fast_options(**options)).wipe()
     ):
         left = set(os.listdir(path))
         is_whole = "gocryptfs.conf" in left
@@ -165,7 +123,7 @@ def test_create_order_on_disk_is_diriv_synced_then_config(tmp_path, monkeypatch)
         return call
 
     for name in ("fsync", "renameat2"):
-        monkeypatch.setattr(backing, name, recorded(name))
+        patch_call(monkeypatch, name, recorded(name))
     path = tmp_path / "volume"
     path.mkdir()
     create_volume(os.fsencode(path), OLD, fast_options()).wipe()
@@ -182,4 +140,4 @@ def test_kill_helper_sees_the_failure_of_the_action():
         raise OSError(errno.EIO, "x")
 
     with pytest.raises(AssertionError), Secret(32):
-        run_until(fail, 1000)
+        run_until(MODULES, fail, 1000)

@@ -38,7 +38,7 @@ from pcvfs.errors import (
 from pcvfs.format.keys import CreateOptions
 from tests.support.accounts import SOMEONE, SOMEONES_GROUP
 from tests.support.requirements import require_root
-from tests.unit.cipherdir.builder import PASSWORD, VOLUME_NAMES, fast_options, unpack
+from tests.unit.cipherdir.builder import PASSWORD, VOLUME_NAMES, fast_options, patch_call, unpack
 
 OLD, NEW = b"old password", b"new password"
 
@@ -202,7 +202,7 @@ def test_create_bad_arguments_write_nothing(empty, password, options, error):
     [("create_diriv", 7), ("fsyncat", 7), ("write_file_durably", 24), ("renameat2", 24)],
 )
 def test_create_failing_disk_leaves_an_empty_directory(empty, monkeypatch, step, exit_code, code):
-    monkeypatch.setattr(backing, step, failing(code))
+    patch_call(monkeypatch, step, failing(code))
     error = refusal(create_volume, os.fsencode(empty), OLD, fast_options())
     assert (type(error), error.exit_code) == (VolumeError, exit_code)
     assert os.strerror(code).lower() in error.message
@@ -383,7 +383,7 @@ def test_change_password_left_over_temporary_file_is_exit_code_24(volume_dir):
 @pytest.mark.parametrize("step", ["fchmod", "pwrite_full", "fsync", "renameat2"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_change_password_failing_disk_keeps_the_old_one(volume_dir, monkeypatch, step, code):
-    monkeypatch.setattr(backing, step, failing(code))
+    patch_call(monkeypatch, step, failing(code))
     error = refusal(change_password, os.fsencode(volume_dir), NEW, old_password=OLD)
     monkeypatch.undo()
     assert error.exit_code == 24
@@ -407,7 +407,7 @@ def test_change_password_with_master_key_keeps_the_old_config(empty):
 
 @pytest.mark.parametrize("link_error", [errno.EPERM, errno.EOPNOTSUPP])
 def test_change_password_with_master_key_copies_where_there_are_no_links(empty, monkeypatch, link_error):
-    monkeypatch.setattr(backing, "linkat", failing(link_error))
+    patch_call(monkeypatch, "linkat", failing(link_error))
     with create_volume(os.fsencode(empty), OLD, fast_options()) as master_key:
         backup = change_password(os.fsencode(empty), NEW, master_key=master_key)
     assert backup is not None
@@ -417,7 +417,7 @@ def test_change_password_with_master_key_copies_where_there_are_no_links(empty, 
 
 def test_change_password_with_master_key_failing_disk_drops_the_backup(empty, monkeypatch):
     with create_volume(os.fsencode(empty), OLD, fast_options()) as master_key:
-        monkeypatch.setattr(backing, "renameat2", failing(errno.ENOSPC))
+        patch_call(monkeypatch, "renameat2", failing(errno.ENOSPC))
         assert refusal(change_password, os.fsencode(empty), NEW, master_key=master_key).exit_code == 24
         monkeypatch.undo()
         assert sorted(os.listdir(empty)) == ["gocryptfs.conf", "gocryptfs.diriv"]
@@ -435,7 +435,7 @@ def test_change_password_directory_that_fails_to_sync_keeps_the_backup(empty, mo
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             fsync(fd)
 
-        monkeypatch.setattr(backing, "fsync", fail_the_third)
+        patch_call(monkeypatch, "fsync", fail_the_third)
         assert refusal(change_password, os.fsencode(empty), NEW, master_key=master_key).exit_code == 24
     assert opens(empty, NEW)  # the rename was done
     assert opens(empty, OLD, config_path=os.fsencode(empty / "gocryptfs.conf.bak"))

@@ -1,0 +1,1 @@
+"""Password to SDEK: the keyset, its slots, recovery words, the session that holds the key. No volumes, no FUSE."""
