@@ -390,8 +390,10 @@ class VolumeFS:
         try:
             backing.renameat2(old_fd, old, new_fd, new, flags)
         except OSError as exc:
-            # Onto an empty directory: in the cipherdir it holds an IV, so it has to go first.
-            if exc.errno not in _NOT_EMPTY or flags & backing.RENAME_NOREPLACE:
+            # Onto an empty directory: in the cipherdir it holds an IV, so it has to go first. With plaintext names
+            # there is no IV, and whatever is inside is somebody's.
+            is_plain = self._volume.names.is_plaintext
+            if exc.errno not in _NOT_EMPTY or flags & backing.RENAME_NOREPLACE or is_plain:
                 raise
             if not stat.S_ISDIR(backing.statat(old_fd, old).st_mode):
                 raise

@@ -201,3 +201,13 @@ def test_root_cannot_be_moved_into(kernel: Kernel) -> None:
         with pytest.raises(OSError):  # EINVAL, ENOTEMPTY: a matter of taste
             kernel.rename(*pair)
     assert set(kernel.list(b"d")) == {b"d"}
+
+
+@pytest.mark.parametrize("name", [b"gocryptfs.diriv.rmdir.1", b"gocryptfs.diriv.mkdir.2", b"gocryptfs.longname.x.name"])
+def test_directory_with_names_like_ours_is_not_empty(world: Mirror, name: bytes) -> None:
+    for step in make("empty", b"old") + make("empty", b"new"):
+        world.run(step)
+    world.run(mirror.create(b"new/" + name))
+    world.run(mirror.write(b"new/" + name, 0, b"somebody's"))
+    world.run(mirror.rename(b"old", b"new", 0))
+    world.compare()
