@@ -28,7 +28,8 @@ def main(argv: Sequence[str], server: ForkedServer | None = None) -> int:
     """
     try:
         status = _run(list(argv), {} if server is None else {"server": server})
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed from the start
+            sys.stdout.flush()
         return status
     except PcvfsError as exc:
         _trace()

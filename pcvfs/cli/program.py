@@ -49,5 +49,6 @@ def _end(status: int) -> NoReturn:
     """End the process without taking the interpreter apart, which would take 5 ms."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # whoever read it is gone; ``main`` has said so
-            stream.flush()
+            if stream is not None:  # closed from the start
+                stream.flush()
     os._exit(status)

@@ -9,6 +9,7 @@ is once. See ADR 0011.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from pcvfs.errors import ExitCode, MountError, VolumeBusyError
 from pcvfs.fs import handover, mounts
 from pcvfs.fs.handover import Order
 
+_FD_MIN: Final = 3  # what is below are the standard streams, even if they are closed
 _FD_MAX: Final = 1 << 30  # close_range(2) takes any number
 
 
@@ -34,10 +36,9 @@ class ForkedServer:
     """
 
     def __init__(self) -> None:
-        orders, self._orders = os.pipe2(os.O_CLOEXEC)  # its end is how the child sees ours
-        self._outcomes, outcomes = os.pipe2(os.O_CLOEXEC)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        orders, self._orders = _pipe()  # its end is how the child sees ours
+        self._outcomes, outcomes = _pipe()
+        _flush()
         pid = os.fork()
         if pid == 0:
             _be_server(orders, outcomes)
@@ -108,15 +109,35 @@ def _be_server(orders: int, outcomes: int) -> NoReturn:
     finally:
         logging.shutdown()
         with contextlib.suppress(OSError):
-            sys.stderr.flush()
+            _flush()
         os._exit(status)
 
 
 def _let_go_of_parent(*kept: int) -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
+    null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)  # the parent reads the password there
-    first = 3
+    for fd in (1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:  # closed; what we open must not take its place
+            os.dup2(null, fd)
+    first = _FD_MIN
     for fd in sorted(kept):
         os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, _FD_MAX)
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe that doesn't take the place of a standard stream."""
+    ends = os.pipe2(os.O_CLOEXEC)
+    reader, writer = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FD_MIN) for fd in ends)
+    for fd in ends:
+        os.close(fd)
+    return reader, writer
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed from the start
+            stream.flush()

@@ -169,6 +169,15 @@ def test_mount_keeps_none_of_our_descriptors_and_is_no_child_of_the_terminal(pla
         assert pcvfs("umount", place.mountpoint).returncode == 0
 
 
+def test_mount_without_standard_streams_is_served(place: Place) -> None:
+    words = ["mount", "-q", "-passfile", place.passfile, place.cipherdir, place.mountpoint]
+    shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *PROGRAM, *words]
+    assert subprocess.run(shell, check=False, timeout=60, env=environment()).returncode == 0
+    place.watch()
+    (place.mountpoint / "file").write_bytes(b"content")
+    assert pcvfs("umount", place.mountpoint).returncode == 0
+
+
 def test_mount_notifypid_gets_a_signal(place: Place) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
