@@ -28,6 +28,7 @@ enum {
 struct client {
     struct world *world;
     struct rng rng;
+    struct object *favourite; /* a directory, pinned, in which names are changed; NULL: in any */
     uint8_t *message; /* MESSAGE_ROOM */
     uint8_t *data;    /* MESSAGE_ROOM, or MODEL_FILE_MAX if that is more */
 };
