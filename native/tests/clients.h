@@ -54,8 +54,7 @@ struct object *client_pick(struct client *client, uint32_t type, uint64_t *numbe
 
 /* Python did not want to open the file. */
 bool is_refused(const struct request *request);
-/* Python said that it is its own, or a system call failed: nothing has changed. Right is decided by the caller where
- * nothing fails. */
+/* Python had to answer, or a system call failed: nothing has changed. */
 bool is_left(const struct client *client, const struct request *request);
 
 bool client_use_content(struct client *client, unsigned int kind);            /* client_content.c */
