@@ -4,25 +4,24 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define HEADER sizeof(struct fuse_in_header)
 #define MESSAGE_MAX (64 << 10)
-#define REPLY_MAX (160 << 10) /* what a socket takes at once */
+#define REPLY_MAX ((1 << 20) + PCV_BLOCK_SIZE)
 
 void box_open(struct box *box, enum volume_names names)
 {
-    int sockets[2];
     *box = (struct box){.reply = malloc(REPLY_MAX), .unique = 1};
     CHECK(box->reply != NULL);
     volume_make(&box->volume, names, PCV_AES_GCM, PCV_PREALLOC_OFF, false);
     struct pcv_tree_options options = volume_options(&box->volume);
     CHECK(pcv_tree_new(&options, &box->tree) == 0);
-    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets) == 0);
-    box->tree->dev_fd = sockets[0];
-    box->kernel = sockets[1];
-    CHECK(pcv_server_init(&box->server, sockets[0], &box->tree->options) == 0);
+    box->replies = memfd_create("replies", MFD_CLOEXEC);
+    CHECK(box->replies >= 0 && fcntl(box->replies, F_SETFL, O_APPEND) == 0);
+    box->tree->dev_fd = box->replies;
+    CHECK(pcv_server_init(&box->server, box->replies, &box->tree->options) == 0);
     box->fds = count_fds();
     box->entries = count_entries(box->volume.root_fd);
 }
@@ -33,8 +32,7 @@ void box_close(struct box *box)
     CHECK(box->tree->file_count == 0 && box->tree->dirs.count == 0);
     CHECK(count_entries(box->volume.root_fd) == box->entries);
     CHECK(count_fds() == box->fds);
-    close(box->tree->dev_fd);
-    close(box->kernel);
+    close(box->replies);
     pcv_server_destroy(&box->server);
     pcv_tree_free(box->tree);
     volume_remove(&box->volume);
@@ -60,38 +58,33 @@ static bool has_reply(const struct fuse_in_header *in)
     return in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET;
 }
 
-/* The next reply, without notifications; its size, or 0. */
-static size_t receive(struct box *box, uint8_t *reply, struct fuse_out_header *out)
+/* The reply at an offset, which is moved on, into box; notifications are left out. False: there is none. */
+static bool read_reply(struct box *box, off_t *at, struct fuse_out_header *out)
 {
-    for (;;) {
-        ssize_t got = recv(box->kernel, reply, REPLY_MAX, MSG_DONTWAIT);
-        CHECK(got >= (ssize_t)sizeof *out || (got < 0 && errno == EAGAIN));
-        if (got < 0)
-            return 0;
-        memcpy(out, reply, sizeof *out);
-        CHECK(out->len == (size_t)got);
-        if (out->unique != 0)
-            return (size_t)got;
-        CHECK(out->error > 0 && out->error < FUSE_NOTIFY_CODE_MAX);
+    for (ssize_t got; (got = pread(box->replies, out, sizeof *out, *at)) > 0; *at += out->len) {
+        CHECK(got == sizeof *out && out->len >= sizeof *out && out->len <= sizeof *out + REPLY_MAX);
+        if (out->unique == 0) {
+            CHECK(out->error > 0 && out->error < FUSE_NOTIFY_CODE_MAX);
+            continue;
+        }
+        CHECK(out->unique == box->unique && out->error <= 0 && out->error > -512);
+        box->reply_size = out->len - sizeof *out;
+        CHECK(out->error == 0 || box->reply_size == 0);
+        CHECK(pread(box->replies, box->reply, box->reply_size, *at + got) == (ssize_t)box->reply_size);
+        *at += out->len;
+        return true;
     }
+    return false;
 }
 
 /* One reply, or none if there must be none. */
 static int take_reply(struct box *box, bool is_due)
 {
     struct fuse_out_header out = {0}, second;
-    uint8_t *reply = malloc(REPLY_MAX);
-    CHECK(reply != NULL);
-    size_t size = receive(box, reply, &out);
-    CHECK(is_due == (size > 0));
-    if (is_due) {
-        CHECK(out.unique == box->unique && out.error <= 0 && out.error > -512);
-        box->reply_size = size - sizeof out;
-        CHECK(out.error == 0 || box->reply_size == 0);
-        memcpy(box->reply, reply + sizeof out, box->reply_size);
-        CHECK(receive(box, reply, &second) == 0);
-    }
-    free(reply);
+    off_t at = 0;
+    CHECK(read_reply(box, &at, &out) == is_due);
+    CHECK(!is_due || !read_reply(box, &at, &second));
+    CHECK(ftruncate(box->replies, 0) == 0);
     return -out.error;
 }
 

@@ -18,7 +18,7 @@ struct box {
     struct volume volume;
     pcv_tree *tree;
     struct pcv_server server;
-    int kernel;          /* where replies come out */
+    int replies;         /* a file in memory that they are appended to */
     uint32_t uid, gid;   /* who asks */
     uint8_t *reply;      /* of the last call, without its header */
     size_t reply_size;

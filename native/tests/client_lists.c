@@ -8,14 +8,21 @@
 #include "replies.h"
 
 #define ROOM_MAX (64 << 10)
+#define PARTS_MAX 200 /* by then it goes round in circles */
 
 struct walk {
     struct object *dir;
     bool is_plus;
     uint64_t start; /* the model's clock */
     uint64_t seen[MODEL_ENTRIES]; /* when what was seen was born; 0: nothing */
-    unsigned int dots;
+    unsigned int dots, parts;
 };
+
+/* Some filesystems, tmpfs among them, show entries twice or not at all if others are renamed meanwhile. */
+static bool is_exact(const struct client *c, const struct walk *w)
+{
+    return c->world->keeps_positions || c->world->model.clock == w->start;
+}
 
 /* With names. */
 static void see(struct client *c, struct walk *w, const struct shown *shown)
@@ -29,7 +36,7 @@ static void see(struct client *c, struct walk *w, const struct shown *shown)
         return;
     struct entry *entry = model_find(m, w->dir, shown->name);
     CHECK(entry != NULL);
-    CHECK(w->seen[entry - m->entries] != entry->born); /* twice */
+    CHECK(w->seen[entry - m->entries] != entry->born || !is_exact(c, w)); /* twice */
     w->seen[entry - m->entries] = entry->born;
     CHECK(shown->type == (uint32_t)IFTODT(entry->object->type));
     uint64_t number = model_number(m, entry->object);
@@ -56,8 +63,10 @@ static enum part list_part(struct client *c, struct walk *w, uint64_t node, uint
     struct request request;
     struct shown shown;
     size_t at = 0;
-    struct fuse_read_in in = {.offset = *offset, .size = 400 + (uint32_t)rng_below(&c->rng, 1200)};
-    if (rng_chance(&c->rng, 30))
+    size_t longest =
+        FUSE_DIRENT_ALIGN((w->is_plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET) + WORLD_LONG_NAME_SIZE);
+    struct fuse_read_in in = {.offset = *offset, .size = (uint32_t)(longest + rng_below(&c->rng, 300))};
+    if (rng_chance(&c->rng, 20))
         in.size = ROOM_MAX;
     uint32_t opcode = w->is_plus ? FUSE_READDIRPLUS : FUSE_READDIR;
     if (!client_call(c, client_put(c, opcode, node, &in, sizeof in), &request, reply, in.size))
@@ -72,15 +81,26 @@ static enum part list_part(struct client *c, struct walk *w, uint64_t node, uint
         see(c, w, &shown);
         *offset = shown.offset;
     }
-    if (request.reply_size == 0)
+    if (request.reply_size == 0 && is_exact(c, w))
         check_all_was_seen(c, w);
-    return request.reply_size == 0 ? END : MORE;
+    return request.reply_size == 0 || ++w->parts == PARTS_MAX ? END : MORE;
+}
+
+static bool change_what_is_listed(struct client *c, struct object *dir)
+{
+    bool is_there = true;
+    if (dir->role == ROLE_ANY || dir->role == ROLE_FIXED) {
+        c->favourite = dir;
+        is_there = client_change_names(c, (unsigned int)rng_below(&c->rng, NAME_KINDS));
+        c->favourite = NULL;
+    }
+    return is_there;
 }
 
 bool client_list(struct client *c)
 {
     struct model *m = &c->world->model;
-    struct walk w = {.is_plus = rng_chance(&c->rng, 70)};
+    struct walk w = {.is_plus = rng_chance(&c->rng, 60)};
     uint64_t node, offset = 0;
     uint8_t *reply = malloc(ROOM_MAX);
     CHECK(reply != NULL);
@@ -89,12 +109,12 @@ bool client_list(struct client *c)
     w.start = m->clock;
     enum part part = list_part(c, &w, node, &offset, reply);
     pthread_rwlock_unlock(&m->names);
-    while (part == MORE) {
+    while (part == MORE && change_what_is_listed(c, w.dir)) {
         pthread_rwlock_rdlock(&m->names);
         part = list_part(c, &w, node, &offset, reply);
         pthread_rwlock_unlock(&m->names);
     }
     model_unpin(m, w.dir);
     free(reply);
-    return part != GONE;
+    return part == END;
 }

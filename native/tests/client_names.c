@@ -20,7 +20,7 @@ static const char *any_name(struct client *c)
 /* Any directory that the kernel knows, and where names can be used. With names, which keeps it known. */
 static struct object *any_dir(struct client *c, uint64_t *number)
 {
-    struct object *dir = model_any(&c->world->model, &c->rng, S_IFDIR);
+    struct object *dir = c->favourite ? c->favourite : model_any(&c->world->model, &c->rng, S_IFDIR);
     if (!dir || dir->role == ROLE_BROKEN)
         dir = c->world->model.root;
     *number = model_number(&c->world->model, dir);

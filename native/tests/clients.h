@@ -28,6 +28,7 @@ enum {
 struct client {
     struct world *world;
     struct rng rng;
+    struct object *favourite; /* a directory, pinned, in which names are changed; NULL: in any */
     uint8_t *message; /* MESSAGE_ROOM */
     uint8_t *data;    /* MESSAGE_ROOM, or MODEL_FILE_MAX if that is more */
 };
@@ -53,8 +54,7 @@ struct object *client_pick(struct client *client, uint32_t type, uint64_t *numbe
 
 /* Python did not want to open the file. */
 bool is_refused(const struct request *request);
-/* Python said that it is its own, or a system call failed: nothing has changed. Right is decided by the caller where
- * nothing fails. */
+/* Python had to answer, or a system call failed: nothing has changed. */
 bool is_left(const struct client *client, const struct request *request);
 
 bool client_use_content(struct client *client, unsigned int kind);            /* client_content.c */

@@ -2,10 +2,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define BS PCV_BLOCK_SIZE
@@ -116,6 +118,9 @@ void world_make(struct world *w, enum volume_names names, int kind, int prealloc
 {
     static const char *const files[] = {"a", "b", "c", "d"};
     volume_make(&w->volume, names, kind, prealloc, has_intents);
+    struct statfs fs;
+    CHECK(fstatfs(w->volume.root_fd, &fs) == 0);
+    w->keeps_positions = fs.f_type != TMPFS_MAGIC;
     model_make(&w->model);
     memset(w->long_name, 'l', WORLD_LONG_NAME_SIZE);
     make_corrupt(w);

@@ -28,6 +28,7 @@ struct world {
     atomic_int steps_left;
     atomic_int clients; /* that are not done yet */
     bool has_bursts_only; /* large writes, several of a file at once, and little else */
+    bool keeps_positions; /* the filesystem below: of listings, while names change */
     bool has_faults; /* system calls about names fail */
     enum world_last_step last_step;
     int end_error;
