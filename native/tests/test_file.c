@@ -363,7 +363,8 @@ static void check_failed_operation(struct world *w, const struct operation *op, 
         bool is_overwritten = op->what == WRITE && block >= first && block <= last;
         bool is_padded = block == end_block && op->what != ALLOCATE;
         bool may_be_torn = w->prealloc == PCV_PREALLOC_ALL && (fault->calls & CALL_PWRITE);
-        check_block(w, &after, block, is_overwritten, may_be_torn && (is_overwritten || is_padded));
+        bool is_cut = block == end_block && fault->is_lasting; /* had grown; the write that makes it old again failed */
+        check_block(w, &after, block, is_overwritten, is_cut || (may_be_torn && (is_overwritten || is_padded)));
     }
 }
 
